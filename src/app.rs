@@ -1,0 +1,204 @@
+//! The wiring: which parts there are, where they run, and how they end.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::config::Config;
+use crate::docker::{self, Connector, Engine, Inventory, Reach};
+use crate::grpc::{self, Address, Health, Listener, Server};
+use crate::hub::{Registry, Tasks};
+
+/// What is left to be done after the streams have ended.
+const REST: Duration = Duration::from_secs(1);
+
+/// A server that is bound and not yet running.
+#[derive(Debug)]
+pub struct App {
+    registry: Arc<Registry>,
+    listeners: Vec<Listener>,
+    admin: TcpListener,
+    engine_tasks: Tasks,
+    keepers: Keepers,
+    drain_deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Keepers {
+    engine: Engine,
+    endpoint: String,
+    reach: watch::Sender<Reach>,
+    inventory: watch::Sender<Arc<Inventory>>,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, #[source] io::Error),
+    /// The engine's client cannot be made.
+    #[error(transparent)]
+    Engine(#[from] docker::EngineError),
+}
+
+impl App {
+    /// Binds every address. What talks to the engine will run on
+    /// `engine_runtime`, the rest where this is called.
+    ///
+    /// # Errors
+    /// An address that cannot be bound.
+    pub async fn build(
+        config: &Config,
+        connector: Connector,
+        engine_runtime: Handle,
+    ) -> Result<Self, StartError> {
+        let endpoint = connector.to_string();
+        let engine = Engine::new(connector)?;
+        let unknown = Reach::Away("it has not been asked yet".to_owned());
+        let reach = watch::Sender::new(unknown);
+        let inventory = watch::Sender::new(Arc::default());
+        let engine_tasks = Tasks {
+            runtime: engine_runtime,
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let registry = Arc::new(Registry::new(
+            engine.clone(),
+            reach.subscribe(),
+            inventory.subscribe(),
+            config.reading,
+            engine_tasks.clone(),
+        ));
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = Listener::bind(address).await;
+            listeners.push(listener.map_err(|e| StartError::Listen(address.to_string(), e))?);
+        }
+        let admin = TcpListener::bind(config.admin_listen).await;
+        Ok(Self {
+            registry,
+            listeners,
+            admin: admin.map_err(|e| StartError::Listen(config.admin_listen.to_string(), e))?,
+            engine_tasks,
+            keepers: Keepers {
+                engine,
+                endpoint,
+                reach,
+                inventory,
+            },
+            drain_deadline: config.drain_deadline,
+        })
+    }
+
+    /// The gRPC addresses, with the ports that were taken.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// The admin address, with the port that was taken.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Says where it listens, and one line to try.
+    ///
+    /// # Errors
+    /// The operating system's.
+    #[allow(
+        clippy::print_stdout,
+        reason = "for whoever started it, apart from the log"
+    )]
+    pub fn greet(&self) -> io::Result<()> {
+        let addresses = self.addresses()?;
+        for address in &addresses {
+            println!("gRPC   {address}");
+        }
+        println!("admin  http://{}/health", self.admin_address()?);
+        let target = match addresses.first() {
+            Some(Address::Unix(path)) => format!("-unix {}", path.display()),
+            Some(Address::Tcp(address)) => address.to_string(),
+            None => return Ok(()),
+        };
+        println!("try    grpcurl -plaintext {target} pulsetail.v1.ContainerService/ListContainers");
+        Ok(())
+    }
+
+    /// Counts the tasks that talk to the engine, for those who watch over leaks.
+    pub fn engine_tasks(&self) -> TaskTracker {
+        self.engine_tasks.tracker.clone()
+    }
+
+    /// Serves until `shutdown` resolves, then drains: health first, then every
+    /// stream with its cursors, then the rest, within the drain deadline.
+    ///
+    /// # Errors
+    /// The gRPC server's.
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (draining, stop) = (CancellationToken::new(), self.engine_tasks.stop.clone());
+        let tasks = TaskTracker::new();
+        let Keepers {
+            engine,
+            endpoint,
+            reach,
+            inventory,
+        } = self.keepers;
+        let reached = reach.subscribe();
+        self.engine_tasks
+            .spawn(docker::probe(engine.clone(), endpoint, reach));
+        self.engine_tasks
+            .spawn(docker::keep(engine, reached, inventory));
+        let admin = admin::serve(
+            self.admin,
+            Arc::clone(&self.registry),
+            draining.clone(),
+            stop.clone(),
+        );
+        tasks.spawn(async move {
+            if let Err(error) = admin.await {
+                warn!(%error, "admin listener failed");
+            }
+        });
+        let server = Server::new(Arc::clone(&self.registry), draining.clone(), tasks.clone());
+        let health = Health::new(self.registry, draining.clone(), tasks.clone());
+        let serving = (draining.clone(), tasks.clone());
+        let mut served = std::pin::pin!(grpc::serve(server, health, self.listeners, serving));
+        let outcome = tokio::select! {
+            outcome = &mut served => outcome,
+            () = shutdown => {
+                draining.cancel();
+                timeout(self.drain_deadline, served).await.unwrap_or_else(|_late| {
+                    warn!("drain deadline passed, cutting what is left");
+                    Ok(())
+                })
+            }
+        };
+        stop.cancel();
+        tasks.close();
+        self.engine_tasks.tracker.close();
+        let rest = async { tokio::join!(tasks.wait(), self.engine_tasks.tracker.wait()) };
+        let clean = timeout(REST, rest).await.is_ok();
+        info!(clean, "stopped");
+        outcome
+    }
+}

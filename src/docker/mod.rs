@@ -1,0 +1,24 @@
+//! The engine's side: the only stage that knows bollard.
+//!
+//! It turns requests of exact paths into containers and records. It never hands
+//! on a torn frame, waits without a deadline, or lets a client's text into a
+//! request.
+
+mod backoff;
+mod container;
+mod endpoint;
+mod engine;
+mod inventory;
+mod probe;
+mod record;
+mod timestamp;
+mod transport;
+
+pub use backoff::Backoff;
+pub use container::{Container, ContainerId, State};
+pub use endpoint::{Surroundings, find};
+pub use engine::{Engine, EngineError, Event, Identity, Records, Tail};
+pub use inventory::{FindError, Inventory, keep};
+pub use probe::{Reach, probe};
+pub use record::{PART_BYTES, Record, Stream};
+pub use transport::{Connector, TlsSettings};

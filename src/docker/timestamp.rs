@@ -1,0 +1,142 @@
+//! The timestamp prefix the engine puts before each record.
+//!
+//! Docker writes 30 bytes of RFC 3339 with nine digits and `Z`; Podman trims
+//! zeros and may write an offset. Both are read; nothing else is guessed.
+
+/// Longest prefix: date, time, nine digits, offset and the space behind it.
+pub(crate) const MAX_PREFIX: usize = 36;
+
+/// What the start of some bytes is.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Prefix {
+    /// A timestamp in ns since the Unix epoch; `len` counts its space.
+    Complete { time: i64, len: usize },
+    /// May become one when more bytes come.
+    Incomplete,
+    /// Never becomes one.
+    Invalid,
+}
+
+impl Prefix {
+    /// Reads the prefix at the start of `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Prefix {
+        let window = &bytes[..bytes.len().min(MAX_PREFIX)];
+        match window.iter().position(|b| *b == b' ') {
+            Some(end) => parse(&window[..end]).map_or(Prefix::Invalid, |time| Prefix::Complete {
+                time,
+                len: end + 1,
+            }),
+            None if window.len() < MAX_PREFIX && window.iter().all(|b| is_stamp_byte(*b)) => {
+                Prefix::Incomplete
+            }
+            None => Prefix::Invalid,
+        }
+    }
+}
+
+fn is_stamp_byte(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b':' | b'T' | b'Z' | b'.' | b'+')
+}
+
+/// RFC 3339 to ns since the Unix epoch; `None` for anything else, and for
+/// instants that an `i64` of ns cannot hold (before 1678, after 2261).
+pub(crate) fn parse(text: &[u8]) -> Option<i64> {
+    let (head, rest) = text.split_at_checked(19)?;
+    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if separators.iter().any(|(at, byte)| head[*at] != *byte) {
+        return None;
+    }
+    let field = |from: usize, to: usize| digits(&head[from..to]);
+    let days = days_from_civil(field(0, 4)?, field(5, 7)?, field(8, 10)?)?;
+    let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (nanos, zone) = fraction(rest)?;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset(zone)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |value: i64, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + i64::from(byte - b'0'))
+    })
+}
+
+fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(rest) = rest.strip_prefix(b".") else {
+        return Some((0, rest));
+    };
+    let len = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let scale = 9_usize.checked_sub(len).filter(|_| len > 0)?;
+    let value = digits(&rest[..len])? * 10_i64.pow(u32::try_from(scale).ok()?);
+    Some((value, &rest[len..]))
+}
+
+fn offset(zone: &[u8]) -> Option<i64> {
+    let sign = match zone {
+        b"Z" => return Some(0),
+        [b'+', _, _, b':', _, _] => 1,
+        [b'-', _, _, b':', _, _] => -1,
+        _ => return None,
+    };
+    Some(sign * (digits(&zone[1..3])? * 3_600 + digits(&zone[4..6])? * 60))
+}
+
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar.
+fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // March first: the leap day is then the last of its year.
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_docker_prefix_is_read_to_the_nanosecond() {
+        let bytes = b"2026-11-23T20:19:57.012345678Z hello";
+        let time = 1_795_465_197_012_345_678;
+        assert_eq!(Prefix::of(bytes), Prefix::Complete { time, len: 31 });
+    }
+
+    #[test]
+    fn trimmed_zeros_and_offsets_are_podmans_and_mean_the_same() {
+        assert_eq!(
+            parse(b"2026-11-23T21:19:57.5+01:00"),
+            parse(b"2026-11-23T20:19:57.500000000Z")
+        );
+        assert_eq!(
+            parse(b"1970-01-01T00:00:00-00:30"),
+            Some(1_800 * 1_000_000_000)
+        );
+    }
+
+    #[test]
+    fn leap_days_and_the_epoch_are_where_the_calendar_has_them() {
+        assert_eq!(parse(b"1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(
+            parse(b"2000-03-01T00:00:00Z"),
+            parse(b"2000-02-29T00:00:00Z").map(|t| t + 86_400_000_000_000)
+        );
+        assert_eq!(parse(b"1969-12-31T23:59:59.999999999Z"), Some(-1));
+    }
+
+    #[test]
+    fn a_short_start_may_still_become_a_prefix_and_other_text_never_does() {
+        assert_eq!(Prefix::of(b""), Prefix::Incomplete);
+        assert_eq!(Prefix::of(b"2026-11-23T20:1"), Prefix::Incomplete);
+        assert_eq!(Prefix::of(b"hello"), Prefix::Invalid);
+        assert_eq!(Prefix::of(b"hello world"), Prefix::Invalid);
+        assert_eq!(Prefix::of(b"2026-13-23T20:19:57Z x"), Prefix::Invalid);
+        assert_eq!(Prefix::of(&[b'1'; 64]), Prefix::Invalid);
+    }
+}

@@ -1,0 +1,293 @@
+//! The response bytes between the engine's socket and hyper, rewritten in place.
+//!
+//! The head passes through. A log body is taken out of its HTTP coding, checked
+//! frame by frame and put back as few large chunks: hyper and bollard cost
+//! several hundred ns per chunk, and dockerd writes one chunk per record. Other
+//! bodies pass through under a size limit.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+
+use super::frames::{Framer, Framing};
+
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEADERS: usize = 64;
+const MAX_CHUNK_LINE: usize = 1024;
+
+/// What a response body may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// Log frames.
+    Log(Framing),
+    /// One JSON document of at most this many bytes.
+    Document(usize),
+    /// JSON documents without end, each at most this many bytes.
+    Lines(usize),
+}
+
+/// A response being rewritten.
+#[derive(Debug)]
+pub(crate) struct Response {
+    body: Body,
+    state: State,
+    /// Read from the engine, not yet understood.
+    input: BytesMut,
+}
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Log { framer: Framer, coding: Coding },
+    Passing { budget: usize },
+    Ended,
+}
+
+#[derive(Debug)]
+enum Coding {
+    ChunkLine,
+    Chunk {
+        left: usize,
+        fresh: bool,
+    },
+    ChunkEnd,
+    Trailer,
+    Length(usize),
+    /// Neither length nor chunks: the connection's end is the body's.
+    UntilClose,
+}
+
+impl Response {
+    pub(crate) fn new(body: Body) -> Self {
+        Self {
+            body,
+            state: State::Head,
+            input: BytesMut::new(),
+        }
+    }
+
+    /// Whether the head has been handed on.
+    pub(crate) fn has_head(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
+    /// Where bytes from the engine go.
+    pub(crate) fn input(&mut self) -> &mut BytesMut {
+        &mut self.input
+    }
+
+    /// Works off the input; what hyper may see is appended to `out`.
+    pub(crate) fn advance(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        loop {
+            match &mut self.state {
+                State::Head => match self.take_head(out)? {
+                    true => {}
+                    false => return Ok(()),
+                },
+                State::Log { framer, coding } => {
+                    let mut frames = BytesMut::new();
+                    let ended = decode(coding, &mut self.input, framer, &mut frames);
+                    put_chunk(&frames, out);
+                    if !ended? {
+                        return Ok(());
+                    }
+                    out.extend_from_slice(b"0\r\n\r\n");
+                    self.state = State::Ended;
+                }
+                State::Passing { budget } => {
+                    pass(self.body, budget, &mut self.input, out)?;
+                    return Ok(());
+                }
+                State::Ended => {
+                    self.input.clear();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The engine closed the connection. A cut body stays cut: hyper sees no
+    /// last chunk.
+    pub(crate) fn closed(&mut self, out: &mut BytesMut) -> io::Result<()> {
+        let State::Log { framer, coding } = &mut self.state else {
+            return Ok(());
+        };
+        match coding {
+            Coding::UntilClose => {
+                let mut frames = BytesMut::new();
+                framer.finish(&mut frames)?;
+                put_chunk(&frames, out);
+                out.extend_from_slice(b"0\r\n\r\n");
+                self.state = State::Ended;
+                Ok(())
+            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the engine cut a log stream",
+            )),
+        }
+    }
+
+    fn take_head(&mut self, out: &mut BytesMut) -> io::Result<bool> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Response::new(&mut headers);
+        let len = match head.parse(&self.input).map_err(invalid)? {
+            httparse::Status::Complete(len) => len,
+            httparse::Status::Partial if self.input.len() > MAX_HEAD => {
+                return Err(invalid("the engine's response head is too large"));
+            }
+            httparse::Status::Partial => return Ok(false),
+        };
+        let status = head.code.unwrap_or(0);
+        match self.body {
+            Body::Log(framing) if status == 200 => {
+                let coding = coding_of(head.headers)?;
+                self.state = State::Log {
+                    framer: Framer::new(framing),
+                    coding,
+                };
+                out.extend_from_slice(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+                self.input.advance(len);
+            }
+            // An interim response; the real one follows.
+            _ if (100..200).contains(&status) => self.input.advance(len),
+            body => {
+                out.extend_from_slice(&self.input.split_to(len));
+                let budget = match body {
+                    Body::Lines(max) | Body::Document(max) => max,
+                    // An error's message.
+                    Body::Log(_) => MAX_HEAD,
+                };
+                self.state = State::Passing { budget };
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn coding_of(headers: &[httparse::Header<'_>]) -> io::Result<Coding> {
+    let value = |name: &str| {
+        let header = headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        header.map(|h| String::from_utf8_lossy(h.value).trim().to_ascii_lowercase())
+    };
+    match (
+        value("transfer-encoding").as_deref(),
+        value("content-length"),
+    ) {
+        (Some("chunked"), _) => Ok(Coding::ChunkLine),
+        (Some(other), _) => Err(invalid(format!("transfer coding {other} is not supported"))),
+        (None, Some(length)) => length.parse().map(Coding::Length).map_err(invalid),
+        (None, None) => Ok(Coding::UntilClose),
+    }
+}
+
+/// Feeds body bytes to the framer; true once the body has ended.
+fn decode(
+    coding: &mut Coding,
+    input: &mut BytesMut,
+    framer: &mut Framer,
+    frames: &mut BytesMut,
+) -> io::Result<bool> {
+    loop {
+        match coding {
+            Coding::ChunkLine => {
+                let Some(line) = take_line(input)? else {
+                    return Ok(false);
+                };
+                *coding = match chunk_len(&line)? {
+                    0 => Coding::Trailer,
+                    left => Coding::Chunk { left, fresh: true },
+                };
+            }
+            Coding::Chunk { left, fresh } => {
+                if input.is_empty() {
+                    return Ok(false);
+                }
+                let len = input.len().min(*left);
+                framer.push(&input[..len], *fresh, frames)?;
+                input.advance(len);
+                (*left, *fresh) = (*left - len, false);
+                if *left == 0 {
+                    *coding = Coding::ChunkEnd;
+                }
+            }
+            Coding::ChunkEnd => match take_line(input)?.as_deref() {
+                None => return Ok(false),
+                Some(b"") => *coding = Coding::ChunkLine,
+                Some(_) => return Err(invalid("an HTTP chunk does not end where it says")),
+            },
+            Coding::Trailer => match take_line(input)?.as_deref() {
+                None => return Ok(false),
+                Some(b"") => return framer.finish(frames).map(|()| true),
+                Some(_) => {}
+            },
+            Coding::Length(0) => return framer.finish(frames).map(|()| true),
+            Coding::Length(left) => {
+                if input.is_empty() {
+                    return Ok(false);
+                }
+                let len = input.len().min(*left);
+                framer.push(&input.split_to(len), false, frames)?;
+                *left -= len;
+            }
+            Coding::UntilClose => {
+                let bytes = input.split();
+                return framer.push(&bytes, false, frames).map(|()| false);
+            }
+        }
+    }
+}
+
+fn take_line(input: &mut BytesMut) -> io::Result<Option<BytesMut>> {
+    let Some(end) = input.iter().take(MAX_CHUNK_LINE).position(|b| *b == b'\n') else {
+        return match input.len() >= MAX_CHUNK_LINE {
+            true => Err(invalid("an HTTP chunk head is too long")),
+            false => Ok(None),
+        };
+    };
+    let mut line = input.split_to(end + 1);
+    line.truncate(end - usize::from(end > 0 && line[end - 1] == b'\r'));
+    Ok(Some(line))
+}
+
+fn chunk_len(line: &[u8]) -> io::Result<usize> {
+    let digits = line.split(|b| *b == b';').next().unwrap_or(line);
+    let text = str::from_utf8(digits).map_err(invalid)?.trim();
+    usize::from_str_radix(text, 16).map_err(invalid)
+}
+
+fn put_chunk(frames: &[u8], out: &mut BytesMut) {
+    if !frames.is_empty() {
+        out.reserve(frames.len() + 20);
+        out.extend_from_slice(format!("{:x}\r\n", frames.len()).as_bytes());
+        out.extend_from_slice(frames);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn pass(
+    body: Body,
+    budget: &mut usize,
+    input: &mut BytesMut,
+    out: &mut BytesMut,
+) -> io::Result<()> {
+    let counted = match body {
+        Body::Lines(max) => match input.iter().rposition(|b| *b == b'\n') {
+            Some(newline) => {
+                *budget = max;
+                input.len() - newline
+            }
+            None => input.len(),
+        },
+        Body::Document(_) | Body::Log(_) => input.len(),
+    };
+    *budget = budget
+        .checked_sub(counted)
+        .ok_or_else(|| invalid("the engine's answer is too large"))?;
+    out.extend_from_slice(&input.split());
+    Ok(())
+}
+
+fn invalid(error: impl ToString) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}

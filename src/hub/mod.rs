@@ -1,0 +1,17 @@
+//! A container's fan-out point: one reader feeds every subscriber.
+//!
+//! It never lets a subscriber push back on a lease: the ring drops what is old,
+//! and whoever is left behind reads from the engine again.
+
+mod catch_up;
+mod log;
+mod pack;
+mod reader;
+mod registry;
+mod subscription;
+mod unit;
+
+pub use log::{Ended, Log};
+pub use registry::{Reading, Registry, Tasks};
+pub use subscription::{Item, OpenError, Subscription};
+pub use unit::{Content, GapCause, UNIT_BYTES, Unit};

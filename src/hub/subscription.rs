@@ -1,0 +1,352 @@
+//! One subscriber's way through one container's log.
+//!
+//! A subscriber is a position. It catches up from the engine until it meets the
+//! ring, reads the ring, and catches up again should the ring leave it behind. It
+//! never delays the reader or another subscriber.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
+use super::log::{Ended, Head, Read};
+use super::registry::{Attendance, Registry};
+use super::unit::{GapCause, Unit};
+use crate::docker::{Container, Reach};
+use crate::tail::{From, Position, Until};
+
+/// A log that is not being read yet is waited for, at most so long.
+const ORIENTATION: Duration = Duration::from_secs(10);
+/// A catch-up that overtook the reader waits so long for it to come up.
+const OVERTAKEN: Duration = Duration::from_millis(250);
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A piece of the log.
+    Unit(Arc<Unit>),
+    /// What was stored before is delivered; live from here.
+    CaughtUp,
+    /// The ring has left this subscriber behind; it catches up.
+    FellBehind,
+    /// Nothing more will come: all that was asked for is delivered.
+    Complete,
+    /// Nothing more can come.
+    Ended(Ended),
+}
+
+/// Why a subscription cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The engine is away; its cause.
+    #[error("the container engine does not answer: {0}")]
+    Unavailable(String),
+    /// The log brings nothing.
+    #[error("the container's log cannot be read")]
+    Ended(Ended),
+}
+
+/// A position in one log, with the means to move it.
+#[derive(Debug)]
+pub struct Subscription {
+    registry: Arc<Registry>,
+    container: Arc<Container>,
+    position: Position,
+    mode: Mode,
+    following: Option<Following>,
+}
+
+#[derive(Debug)]
+struct Following {
+    attendance: Attendance,
+    changes: watch::Receiver<u64>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    CatchingUp {
+        pieces: mpsc::Receiver<Piece>,
+        /// Where the ring is to be met; `None`: the stretch's end is the end.
+        join: Option<Head>,
+        /// Ends the read, and with it its connection, when it is dropped.
+        _task: Abort,
+    },
+    Live {
+        seq: u64,
+        taken: VecDeque<Arc<Unit>>,
+        /// Whether it was said that what follows is live.
+        told: bool,
+    },
+    Over(Item),
+}
+
+#[derive(Debug)]
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Subscription {
+    /// Follows a log from `from`, or from now.
+    ///
+    /// # Errors
+    /// The engine is away, or the log cannot be read.
+    pub async fn follow(
+        registry: &Arc<Registry>,
+        container: Arc<Container>,
+        from: Option<From>,
+    ) -> Result<Self, OpenError> {
+        let attendance = registry.attend(&container);
+        let changes = attendance.log().changes();
+        let mut following = Following {
+            attendance,
+            changes,
+        };
+        let head = oriented(&mut following, registry.reach()).await?;
+        let mut subscription = Self {
+            registry: Arc::clone(registry),
+            container,
+            position: head.position,
+            mode: Mode::live(head.seq),
+            following: Some(following),
+        };
+        match from {
+            None => {}
+            Some(From::After(position)) if position == head.position => {}
+            Some(from) => subscription.catch_up_to(from, head, GapCause::RotatedOut),
+        }
+        subscription.locate().await
+    }
+
+    /// Reads what is stored now.
+    ///
+    /// # Errors
+    /// The engine is away, or the log cannot be read.
+    pub async fn history(
+        registry: &Arc<Registry>,
+        container: Arc<Container>,
+        from: From,
+    ) -> Result<Self, OpenError> {
+        let mut subscription = Self {
+            registry: Arc::clone(registry),
+            container,
+            position: Position::default(),
+            mode: Mode::Over(Item::Complete),
+            following: None,
+        };
+        subscription.read(from, Until::End, None, GapCause::RotatedOut);
+        subscription.locate().await
+    }
+
+    /// The container read.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// Behind everything handed out so far.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What comes next. Cancel safe. Behind the end it gives the end again.
+    pub async fn next(&mut self) -> Item {
+        loop {
+            if let Some(item) = self.step().await {
+                return item;
+            }
+        }
+    }
+
+    /// Waits until a catch-up knows where it starts.
+    async fn locate(mut self) -> Result<Self, OpenError> {
+        let Mode::CatchingUp { pieces, .. } = &mut self.mode else {
+            return Ok(self);
+        };
+        let mut reach = self.registry.reach();
+        let piece = tokio::select! {
+            piece = pieces.recv() => piece,
+            cause = lost(&mut reach) => return Err(OpenError::Unavailable(cause)),
+        };
+        match piece {
+            Some(Piece::Located(position)) => self.position = position,
+            Some(Piece::Ended(ended)) => return Err(OpenError::Ended(ended)),
+            _ => {}
+        }
+        Ok(self)
+    }
+
+    async fn step(&mut self) -> Option<Item> {
+        match &mut self.mode {
+            Mode::Over(item) => Some(item.clone()),
+            Mode::Live { told, .. } if !*told => {
+                *told = true;
+                Some(Item::CaughtUp)
+            }
+            Mode::Live { seq, taken, .. } => {
+                if let Some(unit) = taken.pop_front() {
+                    *seq += 1;
+                    self.position = unit.after;
+                    return Some(Item::Unit(unit));
+                }
+                self.take_live().await
+            }
+            Mode::CatchingUp { pieces, .. } => match pieces.recv().await {
+                Some(Piece::Located(_)) => None,
+                Some(Piece::Unit(unit)) => {
+                    self.position = unit.after;
+                    Some(Item::Unit(Arc::new(unit)))
+                }
+                Some(Piece::Done(position)) => self.caught_up(position).await,
+                Some(Piece::Ended(ended)) => Some(self.over(Item::Ended(ended))),
+                None => Some(self.over(Item::Complete)),
+            },
+        }
+    }
+
+    async fn take_live(&mut self) -> Option<Item> {
+        let (Mode::Live { seq, taken, .. }, Some(following)) =
+            (&mut self.mode, &mut self.following)
+        else {
+            return Some(self.over(Item::Complete));
+        };
+        // Marked before the look: what comes after it wakes the wait.
+        following.changes.mark_unchanged();
+        match following.attendance.log().read(*seq) {
+            Read::Units(units) => {
+                taken.extend(units);
+                None
+            }
+            Read::Ended(ended) => Some(self.over(Item::Ended(ended))),
+            Read::Empty => {
+                // The sender lives in the log that the attendance holds.
+                let _alive = following.changes.changed().await;
+                None
+            }
+            Read::Behind => {
+                let head = following.attendance.log().head()?;
+                let from = From::After(self.position);
+                self.catch_up_to(from, head, GapCause::SlowConsumer);
+                Some(Item::FellBehind)
+            }
+        }
+    }
+
+    /// The catch-up is done: into the ring if it met it, else once more.
+    async fn caught_up(&mut self, position: Position) -> Option<Item> {
+        self.position = position;
+        let Mode::CatchingUp { join, .. } = &self.mode else {
+            return None;
+        };
+        let (Some(following), Some(join)) = (&mut self.following, *join) else {
+            return Some(self.over(Item::Complete));
+        };
+        let anchor = position.anchor;
+        let head = match join.position.anchor == anchor {
+            true => Some(join),
+            false => following
+                .attendance
+                .log()
+                .head()
+                .filter(|h| h.position.anchor == anchor),
+        };
+        if let Some(head) = head {
+            self.position = head.position;
+            self.mode = Mode::live(head.seq);
+            return None;
+        }
+        // The snapshot was newer than the ring, or its target was deleted.
+        let _either = timeout(OVERTAKEN, following.changes.changed()).await;
+        if let Some(ended) = following.attendance.log().ended() {
+            return Some(self.over(Item::Ended(ended)));
+        }
+        let head = following.attendance.log().head()?;
+        self.catch_up_to(From::After(position), head, GapCause::RotatedOut);
+        None
+    }
+
+    fn catch_up_to(&mut self, from: From, head: Head, cause: GapCause) {
+        match head.position.anchor {
+            Some(anchor) => self.read(from, Until::Anchor(anchor), Some(head), cause),
+            // Nothing is stored before the head.
+            None => self.mode = Mode::live(head.seq),
+        }
+    }
+
+    fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: GapCause) {
+        let (sender, pieces) = mpsc::channel(AHEAD);
+        let stretch = Stretch {
+            container: Arc::clone(&self.container),
+            from,
+            until,
+            cause,
+            settings: self.registry.settings_for(&self.container),
+        };
+        let source = self.registry.source();
+        let task = self
+            .registry
+            .spawn(catch_up(source, stretch, self.registry.slots(), sender));
+        self.mode = Mode::CatchingUp {
+            pieces,
+            join,
+            _task: Abort(task),
+        };
+    }
+
+    fn over(&mut self, item: Item) -> Item {
+        self.mode = Mode::Over(item.clone());
+        item
+    }
+}
+
+impl Mode {
+    fn live(seq: u64) -> Self {
+        Mode::Live {
+            seq,
+            taken: VecDeque::new(),
+            told: false,
+        }
+    }
+}
+
+async fn oriented(
+    following: &mut Following,
+    mut reach: watch::Receiver<Reach>,
+) -> Result<Head, OpenError> {
+    let Following {
+        attendance,
+        changes,
+    } = following;
+    let known = async {
+        loop {
+            changes.mark_unchanged();
+            let log = attendance.log();
+            if let Some(ended) = log.ended() {
+                return Err(OpenError::Ended(ended));
+            }
+            if let Some(head) = log.head() {
+                return Ok(head);
+            }
+            let _alive = changes.changed().await;
+        }
+    };
+    let slow = || OpenError::Unavailable("it did not show the log in time".to_owned());
+    tokio::select! {
+        known = timeout(ORIENTATION, known) => known.map_err(|_| slow())?,
+        cause = lost(&mut reach) => Err(OpenError::Unavailable(cause)),
+    }
+}
+
+/// Resolves while the engine is away, with the cause.
+async fn lost(reach: &mut watch::Receiver<Reach>) -> String {
+    match reach.wait_for(|reach| !reach.is_here()).await.as_deref() {
+        Ok(Reach::Away(cause)) => cause.clone(),
+        _ => "the service stops".to_owned(),
+    }
+}

@@ -1,0 +1,206 @@
+//! An anchor: what tells one stored record from all others.
+//!
+//! The engine offers no offset and its timestamps repeat and run backwards. A
+//! record is known by stream and timestamp, by its place among the records equal
+//! in both, and by its payload: the parts of a line share a timestamp and may be
+//! equal (48 KiB of one letter are three equal records).
+
+use crate::docker::{Record, Stream};
+
+/// Identity of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Anchor {
+    /// Stream it was written to.
+    pub stream: Stream,
+    /// The engine's stamp, ns since the Unix epoch.
+    pub time: i64,
+    /// Place among the records of equal stream and time, from 0.
+    pub ordinal: u32,
+    /// xxh3-64 of the payload.
+    pub hash: u64,
+    /// Whether it ended its line.
+    pub ends_line: bool,
+}
+
+impl Anchor {
+    /// Whether `record` may be it, its place in its group left aside.
+    pub(crate) fn is_like(&self, record: &Record) -> bool {
+        self.stream == record.stream && self.time == record.time && self.hash == record.hash()
+    }
+}
+
+/// The anchor of the record read last, with ordinals counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tracker {
+    last: [Option<Anchor>; 3],
+    newest: Option<Anchor>,
+}
+
+impl Tracker {
+    /// The record read last; `None` before the first.
+    pub(crate) fn anchor(&self) -> Option<Anchor> {
+        self.newest
+    }
+
+    /// What `record`'s stream read last.
+    pub(crate) fn last_of(&self, stream: Stream) -> Option<Anchor> {
+        self.last[index(stream)]
+    }
+
+    /// Takes the next record in file order.
+    pub(crate) fn push(&mut self, record: &Record) -> Anchor {
+        let last = &mut self.last[index(record.stream)];
+        let group = last.filter(|l| l.time == record.time);
+        let anchor = Anchor {
+            stream: record.stream,
+            time: record.time,
+            ordinal: group.map_or(0, |l| l.ordinal.saturating_add(1)),
+            hash: record.hash(),
+            ends_line: record.ends_line(),
+        };
+        *last = Some(anchor);
+        self.newest = Some(anchor);
+        anchor
+    }
+}
+
+pub(crate) fn index(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+        Stream::Tty => 2,
+    }
+}
+
+/// Looks for an anchor among the records of one read, in file order.
+///
+/// The read may begin inside the anchor's group (the records of equal stream and
+/// time), so a place in the group counts only if its start was seen: an earlier
+/// record of the stream with another timestamp, or the read is the whole log. An
+/// anchor that ends its line needs no place: the parts before it have no newline,
+/// and no other line of the stream has its stamp. Without that, the only stderr
+/// line of a long stdout log could be found by reading the whole log alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finder {
+    anchor: Anchor,
+    group_start_seen: bool,
+    place: u32,
+    unproven: bool,
+}
+
+impl Finder {
+    pub(crate) fn new(anchor: Anchor, whole_log: bool) -> Self {
+        Self {
+            anchor,
+            group_start_seen: whole_log,
+            place: 0,
+            unproven: false,
+        }
+    }
+
+    /// Whether `record` is the anchor.
+    pub(crate) fn is_at(&mut self, record: &Record) -> bool {
+        if record.stream != self.anchor.stream {
+            return false;
+        }
+        if record.time != self.anchor.time {
+            self.group_start_seen = true;
+            self.place = 0;
+            return false;
+        }
+        let place = self.place;
+        self.place += 1;
+        if record.hash() != self.anchor.hash {
+            return false;
+        }
+        match self.group_start_seen {
+            true => place == self.anchor.ordinal,
+            false => {
+                self.unproven = true;
+                self.anchor.ends_line
+            }
+        }
+    }
+
+    /// Whether an equal record was seen whose place could not be proven.
+    pub(crate) fn saw_likeness(&self) -> bool {
+        self.unproven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn record(stream: Stream, time: i64, payload: &'static str) -> Record {
+        let payload = Bytes::from_static(payload.as_bytes());
+        Record {
+            stream,
+            time,
+            payload,
+        }
+    }
+
+    fn anchors(records: &[Record]) -> Vec<Anchor> {
+        let mut tracker = Tracker::default();
+        records.iter().map(|r| tracker.push(r)).collect()
+    }
+
+    /// Index at which `anchor` is found in a read of `records`.
+    fn found(anchor: Anchor, records: &[Record], whole_log: bool) -> Option<usize> {
+        let mut finder = Finder::new(anchor, whole_log);
+        records.iter().position(|r| finder.is_at(r))
+    }
+
+    fn equal_parts() -> Vec<Record> {
+        let part = |payload| record(Stream::Stdout, 2, payload);
+        let other = record(Stream::Stderr, 3, "between\n");
+        let first = record(Stream::Stdout, 1, "x\n");
+        vec![
+            first,
+            part("aa"),
+            other,
+            part("bb"),
+            part("aa"),
+            part("aa"),
+            part("a\n"),
+        ]
+    }
+
+    #[test]
+    fn each_of_several_equal_parts_is_itself() {
+        let records = equal_parts();
+        for (at, anchor) in anchors(&records).into_iter().enumerate() {
+            assert_eq!(found(anchor, &records, false), Some(at));
+        }
+    }
+
+    #[test]
+    fn a_read_that_begins_among_equal_parts_proves_nothing() {
+        let records = equal_parts();
+        let second = anchors(&records)[4];
+        assert_eq!(found(second, &records[2..], false), None);
+        let mut finder = Finder::new(second, false);
+        records[2..].iter().for_each(|r| assert!(!finder.is_at(r)));
+        assert!(finder.saw_likeness());
+    }
+
+    #[test]
+    fn a_line_whose_stream_has_no_other_record_in_the_read_is_found() {
+        let only = record(Stream::Stderr, 5, "warning\n");
+        let out = |time| record(Stream::Stdout, time, "out\n");
+        let records = [out(4), only, out(6)];
+        assert_eq!(found(anchors(&records)[1], &records, false), Some(1));
+    }
+
+    #[test]
+    fn the_same_bytes_at_another_time_or_on_another_stream_are_not_it() {
+        let anchor = anchors(&[record(Stream::Stdout, 5, "x\n")])[0];
+        let records = [
+            record(Stream::Stderr, 5, "x\n"),
+            record(Stream::Stdout, 6, "x\n"),
+        ];
+        assert_eq!(found(anchor, &records, true), None);
+    }
+}

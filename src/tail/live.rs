@@ -1,0 +1,402 @@
+//! Keeping up with a log through short leases.
+//!
+//! open (a lease that overlaps what was read) → find (the anchor in it) → read →
+//! rotate. Whatever else happens leads to a resync: snapshots, each wider than
+//! the one before, until the anchor is inside; everything behind it is new.
+
+use std::time::Duration;
+
+use super::anchor::{Finder, Tracker};
+use super::line::{Dialect, Joiner};
+use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW};
+use crate::docker::{Record, Tail};
+
+/// Widest overlap a lease is opened with.
+const MAX_OVERLAP: u32 = 4_096;
+/// A lease silent for so long before its anchor came will not bring it.
+const SEEK_SILENCE: Duration = Duration::from_millis(250);
+const MAX_SEEK_SILENCE: Duration = Duration::from_secs(4);
+/// A probe saw a record that the lease has not brought: it gets so much longer.
+const STALL: Duration = Duration::from_secs(1);
+/// Records read to learn about lines open where a log is joined.
+const MAX_ORIENTATION: u32 = 4_096;
+
+/// How a log is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long a lease lives; each one ± 10 %.
+    pub rotation: Duration,
+    /// Bytes of a line that are kept.
+    pub max_line: usize,
+    /// How the driver stores lines.
+    pub dialect: Dialect,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// The machine. Times are measured from any fixed instant.
+#[derive(Debug)]
+pub struct Live {
+    settings: Settings,
+    joiner: Joiner,
+    tracker: Tracker,
+    phase: Phase,
+    deadline: Option<Duration>,
+    /// The lease ended by itself: the container may have stopped.
+    ended: bool,
+    overlap: u32,
+    seek_silence: Duration,
+    rng: fastrand::Rng,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Where is the log's end, and which lines are open there?
+    Orient {
+        want: u32,
+        seen: u32,
+        starts: [bool; 3],
+    },
+    /// A lease whose records are known until the anchor has come.
+    Seek {
+        finder: Finder,
+        left: u32,
+    },
+    /// A lease whose records are new.
+    Read {
+        fresh: bool,
+        suspect: bool,
+    },
+    /// A snapshot whose records are new once the anchor has come.
+    Resync {
+        tail: Tail,
+        seen: u32,
+        pass: Pass,
+    },
+    Asking,
+    Resting,
+}
+
+#[derive(Debug)]
+enum Pass {
+    Find(Finder),
+    Deliver,
+    /// The anchor is gone: all that is left is new.
+    Gap,
+}
+
+impl Live {
+    /// A machine that delivers what is stored from now on, and its first request.
+    pub fn new(settings: Settings) -> (Self, Next) {
+        let mut live = Self {
+            joiner: Joiner::new(settings.max_line, settings.dialect),
+            tracker: Tracker::default(),
+            phase: Phase::Resting,
+            deadline: None,
+            ended: false,
+            overlap: WINDOW,
+            seek_silence: SEEK_SILENCE,
+            rng: fastrand::Rng::with_seed(settings.seed),
+            settings,
+        };
+        let first = live.orient(WINDOW);
+        (live, first)
+    }
+
+    /// Behind the last record read. While [`Live::is_oriented`] is false it
+    /// means nothing.
+    pub fn position(&self) -> Position {
+        Position {
+            anchor: self.tracker.anchor(),
+            open: self.joiner.open_lines(),
+        }
+    }
+
+    /// Whether the place is known from which on everything is delivered.
+    pub fn is_oriented(&self) -> bool {
+        !matches!(self.phase, Phase::Orient { .. })
+    }
+
+    /// When [`Event::Elapsed`] is due.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Takes an event, appends what it brings, says what to do next.
+    pub fn on(&mut self, event: Event, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        match event {
+            Event::Record(record) => self.on_record(record, now, out),
+            Event::End => self.on_end(now, out),
+            Event::Broken => self.on_broken(),
+            Event::Elapsed => self.on_elapsed(now, out),
+            Event::Probed(last) => self.on_probed(last.as_ref(), now),
+            Event::Running => self.open(now),
+            Event::Stopped => {
+                self.joiner
+                    .flush(&mut |entry| out.push(Delivery::Entry(entry)));
+                self.enter(Phase::Resting, None);
+                Next::Rest
+            }
+        }
+    }
+
+    fn on_record(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        match &mut self.phase {
+            Phase::Orient { seen, starts, .. } => {
+                *seen += 1;
+                let last = self.tracker.last_of(record.stream);
+                starts[super::anchor::index(record.stream)] |=
+                    last.is_some_and(|last| last.time != record.time);
+                self.tracker.push(&record);
+                self.joiner.push(record, &mut |_| ());
+                Next::More
+            }
+            Phase::Seek { finder, left } => {
+                *left -= 1;
+                if finder.is_at(&record) {
+                    self.read(now);
+                } else if *left == 0 {
+                    return self.missed();
+                } else {
+                    self.deadline = Some(now + self.seek_silence);
+                }
+                Next::More
+            }
+            Phase::Read { .. } => self.on_new_record(record, out),
+            Phase::Resync { seen, pass, .. } => {
+                *seen = seen.saturating_add(1);
+                match pass {
+                    Pass::Find(finder) => {
+                        if finder.is_at(&record) {
+                            *pass = Pass::Deliver;
+                        }
+                        return Next::More;
+                    }
+                    Pass::Deliver => {}
+                    Pass::Gap => {
+                        *pass = Pass::Deliver;
+                        self.gap(Some(record.time), out);
+                    }
+                }
+                self.deliver(record, out);
+                Next::More
+            }
+            Phase::Asking | Phase::Resting => Next::More,
+        }
+    }
+
+    /// A record of a lease behind the anchor. A stream that goes back or repeats
+    /// is not trusted: file order decides.
+    fn on_new_record(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
+        let goes_back = self.tracker.last_of(record.stream).is_some_and(|last| {
+            let repeats = last.ends_line && !self.settings.dialect.stamps_repeat;
+            record.time < last.time || (record.time == last.time && repeats)
+        });
+        if goes_back {
+            out.push(Delivery::Replaced);
+            return self.resync();
+        }
+        self.deliver(record, out);
+        self.phase = Phase::Read {
+            fresh: true,
+            suspect: false,
+        };
+        Next::More
+    }
+
+    fn on_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        match &self.phase {
+            Phase::Orient { want, seen, starts } => {
+                let open = self.joiner.open_lines();
+                let known = (0..3).all(|slot| open[slot].is_none() || starts[slot]);
+                let whole = seen < want;
+                if known || whole || *want >= MAX_ORIENTATION {
+                    return self.open(now);
+                }
+                let want = want * WIDEN;
+                self.orient(want)
+            }
+            Phase::Seek { .. } | Phase::Read { .. } => {
+                self.ended = true;
+                self.resync()
+            }
+            Phase::Resync { tail, seen, pass } => match pass {
+                Pass::Deliver => self.synced(now),
+                Pass::Gap => {
+                    self.gap(None, out);
+                    self.synced(now)
+                }
+                Pass::Find(finder) => {
+                    let (finder, seen) = (*finder, *seen);
+                    self.not_found(*tail, seen, finder)
+                }
+            },
+            Phase::Asking | Phase::Resting => Next::More,
+        }
+    }
+
+    fn on_broken(&mut self) -> Next {
+        match self.phase {
+            Phase::Orient { .. } => self.orient(WINDOW),
+            Phase::Resting => Next::Rest,
+            // A lease that breaks may have ended with its container.
+            Phase::Seek { .. } | Phase::Read { .. } | Phase::Asking => {
+                self.ended = true;
+                self.resync()
+            }
+            Phase::Resync { .. } => self.resync(),
+        }
+    }
+
+    fn on_elapsed(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        match self.phase {
+            Phase::Seek { .. } => self.missed(),
+            Phase::Read { fresh: true, .. } => self.open(now),
+            Phase::Read { suspect: true, .. } => {
+                out.push(Delivery::Replaced);
+                self.resync()
+            }
+            // Cycling idle leases leaks memory in newer engines.
+            Phase::Read { .. } => {
+                self.deadline = Some(now + self.lifetime());
+                Next::Probe
+            }
+            _ => {
+                self.deadline = None;
+                Next::More
+            }
+        }
+    }
+
+    fn on_probed(&mut self, last: Option<&Record>, now: Duration) -> Next {
+        if let Phase::Read { fresh: false, .. } = self.phase {
+            let healthy = match (last, self.tracker.anchor()) {
+                (Some(last), Some(anchor)) => anchor.is_like(last),
+                (None, None) => true,
+                _ => false,
+            };
+            if !healthy {
+                self.enter(
+                    Phase::Read {
+                        fresh: false,
+                        suspect: true,
+                    },
+                    Some(now + STALL),
+                );
+            }
+        }
+        Next::More
+    }
+
+    fn enter(&mut self, phase: Phase, deadline: Option<Duration>) {
+        self.phase = phase;
+        self.deadline = deadline;
+    }
+
+    fn orient(&mut self, want: u32) -> Next {
+        self.tracker = Tracker::default();
+        self.joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
+        let phase = Phase::Orient {
+            want,
+            seen: 0,
+            starts: [false; 3],
+        };
+        self.enter(phase, None);
+        Next::Snapshot(Tail::Last(want))
+    }
+
+    /// Opens a lease that overlaps what was read.
+    fn open(&mut self, now: Duration) -> Next {
+        self.ended = false;
+        let Some(anchor) = self.tracker.anchor() else {
+            // Nothing was stored when last looked at: all there is is new.
+            self.read(now);
+            return Next::Lease(Tail::All);
+        };
+        let phase = Phase::Seek {
+            finder: Finder::new(anchor, false),
+            left: self.overlap,
+        };
+        self.enter(phase, Some(now + self.seek_silence));
+        Next::Lease(Tail::Last(self.overlap))
+    }
+
+    fn read(&mut self, now: Duration) {
+        let phase = Phase::Read {
+            fresh: false,
+            suspect: false,
+        };
+        let until = now + self.lifetime();
+        self.enter(phase, Some(until));
+        self.overlap = (self.overlap / 2).max(WINDOW);
+        self.seek_silence = SEEK_SILENCE;
+    }
+
+    fn lifetime(&mut self) -> Duration {
+        self.settings.rotation.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+
+    /// More was written than the lease overlaps, or the engine is slow.
+    fn missed(&mut self) -> Next {
+        self.overlap = (self.overlap * WIDEN).min(MAX_OVERLAP);
+        self.seek_silence = (self.seek_silence * 2).min(MAX_SEEK_SILENCE);
+        self.resync()
+    }
+
+    fn resync(&mut self) -> Next {
+        match self.tracker.anchor() {
+            Some(anchor) => {
+                let pass = Pass::Find(Finder::new(anchor, false));
+                self.snapshot(Tail::Last(WINDOW), pass)
+            }
+            None => self.snapshot(Tail::All, Pass::Deliver),
+        }
+    }
+
+    fn snapshot(&mut self, tail: Tail, pass: Pass) -> Next {
+        let phase = Phase::Resync {
+            tail,
+            seen: 0,
+            pass,
+        };
+        self.enter(phase, None);
+        Next::Snapshot(tail)
+    }
+
+    fn not_found(&mut self, tail: Tail, seen: u32, finder: Finder) -> Next {
+        let anchor = self.tracker.anchor();
+        match (tail, anchor) {
+            (Tail::Last(want), Some(anchor)) if seen >= want => self.snapshot(
+                Tail::Last(want.saturating_mul(WIDEN)),
+                Pass::Find(Finder::new(anchor, false)),
+            ),
+            (Tail::Last(_), Some(anchor)) if finder.saw_likeness() => {
+                self.snapshot(Tail::All, Pass::Find(Finder::new(anchor, true)))
+            }
+            _ => self.snapshot(Tail::All, Pass::Gap),
+        }
+    }
+
+    fn synced(&mut self, now: Duration) -> Next {
+        if self.ended {
+            self.enter(Phase::Asking, None);
+            return Next::Ask;
+        }
+        self.open(now)
+    }
+
+    fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
+        // A line whose beginning is known and whose end is gone.
+        self.joiner
+            .flush(&mut |entry| out.push(Delivery::Entry(entry)));
+        let after = self.tracker.anchor().map(|anchor| anchor.time);
+        self.tracker = Tracker::default();
+        out.push(Delivery::Gap(Gap { after, before }));
+    }
+
+    fn deliver(&mut self, record: Record, out: &mut Vec<Delivery>) {
+        self.tracker.push(&record);
+        self.joiner
+            .push(record, &mut |entry| out.push(Delivery::Entry(entry)));
+    }
+}

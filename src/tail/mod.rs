@@ -1,0 +1,96 @@
+//! One exact log out of many short streams.
+//!
+//! Two machines without IO decide what is asked of the engine and which records
+//! are new: [`Live`] keeps up with a log for ever, [`History`] reads a stretch of
+//! it once. Whoever drives them does the asking. Neither ever guesses: where a
+//! stream may have skipped or repeated something, file order in a snapshot
+//! decides.
+
+mod anchor;
+mod cursor;
+mod history;
+mod line;
+mod live;
+
+pub use anchor::Anchor;
+pub use cursor::{Cursor, CursorError, MAX_CURSOR};
+pub use history::{From, History, Until};
+pub use line::{Dialect, Entry, Joiner, OpenLines};
+pub use live::{Live, Settings};
+
+use crate::docker::{Record, Tail};
+
+/// A place in a log: behind the last record read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// The last record read; `None`: the log's beginning.
+    pub anchor: Option<Anchor>,
+    /// Lines that were open there. Their parts so far are read again, so that
+    /// the line comes whole.
+    pub open: OpenLines,
+}
+
+/// What happened to a machine's read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The next record of the current lease or snapshot.
+    Record(Record),
+    /// The current lease or snapshot ended as it should.
+    End,
+    /// It broke: the engine cut it, refused it or sent what it may not. Given
+    /// once the next attempt may be made.
+    Broken,
+    /// The deadline has passed.
+    Elapsed,
+    /// What the probe that was asked for found: the log's last record.
+    Probed(Option<Record>),
+    /// The container runs.
+    Running,
+    /// The container does not run, and its log is complete.
+    Stopped,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on as before.
+    More,
+    /// Drop what is being read, open a lease.
+    Lease(Tail),
+    /// Drop what is being read, take a snapshot.
+    Snapshot(Tail),
+    /// Keep the lease and look at the log's last record beside it.
+    Probe,
+    /// Drop what is being read, find out whether the container runs.
+    Ask,
+    /// Nothing to read until the container runs again.
+    Rest,
+    /// All that was asked for has been delivered.
+    Done,
+}
+
+/// What a machine hands on, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// A line.
+    Entry(Entry),
+    /// Entries may be missing here.
+    Gap(Gap),
+    /// A stream that had stalled, repeated or gone back was replaced.
+    Replaced,
+}
+
+/// Entries may be missing here. Nothing else is a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Stamp of the last record before it; `None`: there was none.
+    pub after: Option<i64>,
+    /// Stamp of the first record behind it; `None`: none yet.
+    pub before: Option<i64>,
+}
+
+/// The smallest window: a rotation's overlap, a snapshot's first guess.
+const WINDOW: u32 = 64;
+/// A window that missed is followed by one this many times as large: all of
+/// them together read 1.15 times what the last one does.
+const WIDEN: u32 = 8;
