@@ -65,11 +65,11 @@ pub(crate) fn container(container: &Container, subscribers: usize) -> proto::Con
     }
 }
 
-pub(crate) fn member(container: &Container, cursor: String) -> proto::Member {
+pub(crate) fn member(container: &Container, running: bool, cursor: String) -> proto::Member {
     proto::Member {
         container: Some(container_ref(container)),
         cursor,
-        running: container.is_running() || container.state == State::Restarting,
+        running: running || container.state == State::Restarting,
         compose_project: compose_project(container),
         compose_service: compose_service(container),
     }

@@ -43,7 +43,7 @@ impl proto::log_service_server::LogService for Server {
         let members = subscriptions.iter().map(|subscription| {
             let container = subscription.container();
             let cursor = cursor(engine, container.id, subscription.position());
-            convert::member(container, cursor)
+            convert::member(container, subscription.was_running(), cursor)
         });
         let opened = proto::Opened {
             subscription_id: format!("{:016x}", fastrand::u64(..)),

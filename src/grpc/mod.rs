@@ -54,6 +54,8 @@ pub async fn serve(
         Reflection::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // With it grpcurl shows the details of a status.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let connections = accept::accept(listeners, &tasks);
     tonic::transport::Server::builder()

@@ -32,6 +32,8 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a stream waits for an engine that is away.
 pub(crate) const ENGINE_LOST: Duration = Duration::from_secs(300);
+/// How long `closing` waits for a client that does not read.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Stored by the engine later than stamped: what `until` still waits for.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
 /// Messages made ahead of the client.
@@ -154,7 +156,8 @@ struct Member {
     position: Position,
     /// The position moved without a message that said so.
     untold: bool,
-    running: bool,
+    /// Nothing more will come before it runs again.
+    settled: bool,
     caught_up: bool,
     fell_behind: bool,
 }
@@ -181,7 +184,7 @@ impl Writer {
         for subscription in &subscriptions {
             let container = Arc::clone(subscription.container());
             let member = Member {
-                running: container.is_running(),
+                settled: subscription.was_settled(),
                 position: subscription.position(),
                 untold: false,
                 caught_up: false,
@@ -240,7 +243,7 @@ impl Writer {
 
     fn is_complete(&self, no_items: bool) -> Option<End> {
         let mut members = self.members.values();
-        let exited = self.terms.until_exit && members.all(|m| m.caught_up && !m.running);
+        let exited = self.terms.until_exit && members.all(|m| m.caught_up && m.settled);
         (no_items || exited).then_some(End::COMPLETED)
     }
 
@@ -306,8 +309,12 @@ impl Writer {
                 container: who,
                 message: "a stuck or unordered engine stream was replaced".to_owned(),
             }),
+            Content::Settled => {
+                member.settled = true;
+                return Ok(None);
+            }
             Content::Started(time) => {
-                member.running = true;
+                member.settled = false;
                 change(
                     proto::ContainerChangeKind::Started,
                     who,
@@ -316,16 +323,13 @@ impl Writer {
                     cursor,
                 )
             }
-            Content::Exited(time, code) => {
-                member.running = false;
-                change(
-                    proto::ContainerChangeKind::Exited,
-                    who,
-                    *time,
-                    *code,
-                    cursor,
-                )
-            }
+            Content::Exited(time, code) => change(
+                proto::ContainerChangeKind::Exited,
+                who,
+                *time,
+                *code,
+                cursor,
+            ),
         };
         member.untold = false;
         self.send(event).await
@@ -439,10 +443,14 @@ impl Writer {
             progress: Some(self.counts(positions)),
             message: end.message.to_owned(),
         };
-        // A client that does not read is not waited for: the status says it too.
+        // A client that does not read is not waited for long: the status says it
+        // too.
         let event = Some(Event::Closing(closing));
-        let _full = self.sender.try_send(proto::StreamLogsResponse { event });
-        Ok(end)
+        let closing = self.sender.send(proto::StreamLogsResponse { event });
+        match timeout(CLOSING, closing).await {
+            Ok(Err(_gone)) => Err(Gone),
+            Ok(Ok(())) | Err(_) => Ok(end),
+        }
     }
 
     /// Hands a message to the client, within the write deadline and the drain.

@@ -14,7 +14,7 @@ use super::pack::Packer;
 use super::reader::Source;
 use super::unit::{GapCause, Unit};
 use crate::docker::{Backoff, Container, EngineError, Record};
-use crate::tail::{Event, From, History, Next, Position, Settings, Until};
+use crate::tail::{Event, From, History, Next, OpenLines, Position, Settings, Until};
 
 /// Units read ahead of the subscriber.
 pub(crate) const AHEAD: usize = 2;
@@ -83,12 +83,10 @@ type Sent = Result<(), mpsc::error::SendError<Piece>>;
 
 impl Run {
     async fn drive(&mut self, source: &mut Source, first: Next) -> Sent {
-        let (id, tty) = (self.stretch.container.id, self.stretch.container.tty);
         let mut next = first;
-        while let Next::Snapshot(tail) = next {
-            let records = source.engine.snapshot(&id, tty, tail);
-            next = match self.read(records).await? {
-                Ok(next) => next,
+        loop {
+            match self.attempt(source, next).await? {
+                Ok(()) => return self.finish().await,
                 Err(EngineError::NotFound | EngineError::Removing) => {
                     return self.pieces.send(Piece::Ended(Ended::Removed)).await;
                 }
@@ -99,13 +97,49 @@ impl Run {
                         .await;
                 }
                 Err(error) => {
-                    debug!(container = %id, %error, "catch-up interrupted");
+                    let container = self.stretch.container.id;
+                    debug!(%container, %error, "catch-up interrupted");
                     source.pause(&mut self.backoff).await;
-                    self.tell(Event::Broken)
+                    next = self.tell(Event::Broken);
                 }
-            };
+            }
         }
-        self.finish().await
+    }
+
+    /// Reads until the machine has all, and the last line with it.
+    async fn attempt(
+        &mut self,
+        source: &Source,
+        first: Next,
+    ) -> Result<Result<(), EngineError>, mpsc::error::SendError<Piece>> {
+        let (id, tty) = (self.stretch.container.id, self.stretch.container.tty);
+        let (mut next, mut stopped) = (first, false);
+        loop {
+            while let Next::Snapshot(tail) = next {
+                next = match self.read(source.engine.snapshot(&id, tty, tail)).await? {
+                    Ok(next) => next,
+                    Err(error) => return Ok(Err(error)),
+                };
+            }
+            let open = self.history.position().open != OpenLines::default();
+            if !open || self.stretch.until != Until::End {
+                return Ok(Ok(()));
+            }
+            if stopped {
+                let mut deliveries = Vec::new();
+                self.history.flush(&mut deliveries);
+                self.packer.push(&mut deliveries, self.history.position());
+                return Ok(Ok(()));
+            }
+            // A line of a running container comes whole to whoever resumes here.
+            // One that a run left open is complete, if nothing was written since.
+            match source.engine.inspect(&id).await {
+                Ok(now) if now.is_running() => return Ok(Ok(())),
+                // Goes on from where it has come to.
+                Ok(_) => (stopped, next) = (true, self.tell(Event::Broken)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
 
     /// Reads one snapshot until the machine wants another or is done.
@@ -161,13 +195,6 @@ impl Run {
     }
 
     async fn finish(&mut self) -> Sent {
-        // A line that a run left open is complete; one of a running container
-        // comes whole to whoever resumes here.
-        if self.stretch.until == Until::End && !self.stretch.container.is_running() {
-            let mut deliveries = Vec::new();
-            self.history.flush(&mut deliveries);
-            self.packer.push(&mut deliveries, self.history.position());
-        }
         self.send().await?;
         let end = self.history.position();
         self.locate(end).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::unit::Unit;
+use super::unit::{Content, Unit};
 use crate::tail::Position;
 
 /// Bytes a ring keeps. A subscriber that falls further behind reads from the
@@ -39,6 +39,10 @@ struct State {
     first: u64,
     /// Behind the newest unit; `None` until the reader knows where it is.
     position: Option<Position>,
+    /// Whether the container runs behind the newest unit.
+    running: bool,
+    /// Whether nothing more will come before the container runs again.
+    settled: bool,
     ended: Option<Ended>,
 }
 
@@ -48,6 +52,8 @@ struct State {
 pub(crate) struct Head {
     pub(crate) seq: u64,
     pub(crate) position: Position,
+    pub(crate) running: bool,
+    pub(crate) settled: bool,
 }
 
 /// What a subscriber finds at its place.
@@ -80,6 +86,8 @@ impl Log {
         Some(Head {
             seq: state.first + state.units.len() as u64,
             position: state.position?,
+            running: state.running,
+            settled: state.settled,
         })
     }
 
@@ -88,12 +96,23 @@ impl Log {
         self.state().ended.clone()
     }
 
+    /// Says whether the container runs as its log is opened.
+    pub(crate) fn opened(&self, running: bool) {
+        self.state().running = running;
+    }
+
     /// Appends units and moves the position, together.
     pub(crate) fn publish(&self, units: Vec<Unit>, position: Position) {
         {
             let mut state = self.state();
             state.position = Some(position);
             for unit in units {
+                match unit.content {
+                    Content::Started(_) => (state.running, state.settled) = (true, false),
+                    Content::Exited(..) => state.running = false,
+                    Content::Settled => state.settled = true,
+                    _ => {}
+                }
                 state.bytes += unit.cost();
                 state.units.push_back(Arc::new(unit));
             }
@@ -151,7 +170,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::unit::Content;
 
     fn unit() -> Unit {
         Unit {

@@ -8,6 +8,7 @@ mod log;
 mod pack;
 mod reader;
 mod registry;
+mod runs;
 mod subscription;
 mod unit;
 

@@ -1,5 +1,6 @@
 //! The one reader of a container's log: does what the machine in `tail` asks.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -11,7 +12,8 @@ use tracing::{debug, warn};
 
 use super::log::{Ended, Log};
 use super::pack::Packer;
-use super::unit::{Content, GapCause};
+use super::runs::Runs;
+use super::unit::GapCause;
 use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail};
 use crate::tail::{Event, Live, Next, Settings};
 
@@ -50,8 +52,7 @@ pub(crate) struct Reader {
     reading: Option<Chunks>,
     probe: Option<BoxFuture<'static, Option<Option<Record>>>>,
     backoff: Backoff,
-    /// Beginning of the run whose log is being read, if one is known.
-    run: Option<i64>,
+    runs: Runs,
     begun: Instant,
 }
 
@@ -64,8 +65,8 @@ impl Reader {
         settings: Settings,
     ) {
         let (live, first) = Live::new(settings);
-        let run = container.started.filter(|_| container.is_running());
         let reader = Self {
+            runs: Runs::of(&container),
             source,
             container,
             log,
@@ -74,24 +75,38 @@ impl Reader {
             reading: None,
             probe: None,
             backoff: Backoff::default(),
-            run,
             begun: Instant::now(),
         };
         reader.drive(first).await;
     }
 
     async fn drive(mut self, first: Next) {
+        let Err(ended) = self.read_on(first).await;
+        self.publish();
+        debug!(container = %self.container.id, ?ended, "log ended");
+        self.log.end(ended);
+    }
+
+    async fn read_on(&mut self, first: Next) -> Result<Infallible, Ended> {
+        self.look().await?;
         let mut next = first;
         loop {
-            let outcome = self.follow_up(next).await;
+            next = self.follow_up(next).await?;
             self.publish();
-            match outcome {
-                Ok(following) => next = following,
-                Err(ended) => {
-                    debug!(container = %self.container.id, ?ended, "log ended");
-                    self.log.end(ended);
-                    return;
+        }
+    }
+
+    /// Whether the container runs: the inventory may be a moment behind.
+    async fn look(&mut self) -> Result<(), Ended> {
+        loop {
+            match self.source.engine.inspect(&self.container.id).await {
+                Ok(container) => {
+                    self.runs = Runs::of(&container);
+                    self.log.opened(container.is_running());
+                    self.container = Arc::new(container);
+                    return Ok(());
                 }
+                Err(error) => self.set_back(error).await?,
             }
         }
     }
@@ -157,6 +172,12 @@ impl Reader {
 
     async fn failed(&mut self, error: EngineError) -> Result<Next, Ended> {
         self.reading = None;
+        self.set_back(error).await?;
+        Ok(self.tell(Event::Broken))
+    }
+
+    /// Waits for another attempt, if there can be one.
+    async fn set_back(&mut self, error: EngineError) -> Result<(), Ended> {
         match error {
             EngineError::NotFound | EngineError::Removing => return Err(self.removed()),
             EngineError::Unreadable(words) => return Err(Ended::Unreadable(words)),
@@ -169,11 +190,13 @@ impl Reader {
         }
         self.publish();
         self.source.pause(&mut self.backoff).await;
-        Ok(self.tell(Event::Broken))
+        Ok(())
     }
 
     fn removed(&mut self) -> Ended {
-        self.tell(Event::Stopped);
+        self.runs.release(&mut self.packer);
+        self.tell(Event::Gone);
+        self.runs.release(&mut self.packer);
         Ended::Removed
     }
 
@@ -184,49 +207,39 @@ impl Reader {
             Ok(container) => container,
             Err(error) => return self.failed(error).await,
         };
-        if now.is_running() {
-            if self.run != now.started {
-                self.note(Content::Exited(None, None));
-                self.note(Content::Started(now.started));
-                self.run = now.started;
-            } else {
-                // An engine that ends streams of a running container at once
-                // must not be asked in a loop.
-                self.publish();
-                sleep(self.backoff.next_delay()).await;
-            }
-            return Ok(self.tell(Event::Running));
-        }
-        let next = self.tell(Event::Stopped);
-        if self.run.is_some() {
-            self.note(Content::Exited(now.finished, now.exit_code));
-        }
+        let again = !self.runs.is_new(&now);
+        self.runs.tell(&now, self.live.position(), &mut self.packer);
+        let runs = now.is_running();
         self.container = Arc::new(now);
-        Ok(next)
+        if !runs {
+            return Ok(self.tell(Event::Stopped));
+        }
+        if again {
+            // An engine that ends streams of a running container at once must
+            // not be asked in a loop.
+            self.publish();
+            sleep(self.backoff.next_delay()).await;
+        }
+        Ok(self.tell(Event::Running))
     }
 
     /// Waits for another run. The inventory may still show the last one.
     async fn rest(&mut self) -> Result<Next, Ended> {
         self.reading = None;
+        let at = self.live.position();
+        self.runs.end(&self.container, at, &mut self.packer);
+        self.publish();
         let id = self.container.id;
-        let over = self.run.take().or(self.container.started);
         loop {
-            let known = self
-                .source
-                .inventory
-                .borrow_and_update()
-                .containers
-                .get(&id)
-                .cloned();
-            match known {
+            let inventory = Arc::clone(&self.source.inventory.borrow_and_update());
+            match inventory.containers.get(&id) {
                 None => {
                     if self.source.engine.inspect(&id).await == Err(EngineError::NotFound) {
                         return Err(self.removed());
                     }
                 }
-                Some(now) if now.is_running() && now.started != over => {
-                    self.run = now.started;
-                    self.note(Content::Started(now.started));
+                Some(now) if self.runs.is_new(now) => {
+                    self.runs.tell(now, at, &mut self.packer);
                     return Ok(self.tell(Event::Running));
                 }
                 Some(_) => {}
@@ -239,17 +252,20 @@ impl Reader {
 
     fn tell(&mut self, event: Event) -> Next {
         let mut deliveries = Vec::new();
+        let before = self.live.position();
         let next = self.live.on(event, self.begun.elapsed(), &mut deliveries);
-        self.packer.push(&mut deliveries, self.live.position());
+        let after = self.live.position();
+        if self.live.has_ended() {
+            self.runs.hold(before, deliveries, after, &mut self.packer);
+        } else {
+            self.packer.push(&mut deliveries, after);
+        }
         next
     }
 
-    fn note(&mut self, content: Content) {
-        self.packer.content(content, self.live.position());
-    }
-
     fn publish(&mut self) {
-        if self.live.is_oriented() {
+        // While something is held the position is ahead of what is published.
+        if self.live.is_oriented() && !self.runs.is_holding() {
             let position = self.live.position();
             let units = self.packer.take(position);
             let known = self.log.head().map(|head| head.position);

@@ -56,6 +56,8 @@ pub struct Subscription {
     registry: Arc<Registry>,
     container: Arc<Container>,
     position: Position,
+    running: bool,
+    settled: bool,
     mode: Mode,
     following: Option<Following>,
 }
@@ -114,6 +116,8 @@ impl Subscription {
             registry: Arc::clone(registry),
             container,
             position: head.position,
+            running: head.running,
+            settled: head.settled,
             mode: Mode::live(head.seq),
             following: Some(following),
         };
@@ -136,6 +140,8 @@ impl Subscription {
     ) -> Result<Self, OpenError> {
         let mut subscription = Self {
             registry: Arc::clone(registry),
+            running: container.is_running(),
+            settled: false,
             container,
             position: Position::default(),
             mode: Mode::Over(Item::Complete),
@@ -148,6 +154,16 @@ impl Subscription {
     /// The container read.
     pub fn container(&self) -> &Arc<Container> {
         &self.container
+    }
+
+    /// Whether the container ran where this joined its log.
+    pub fn was_running(&self) -> bool {
+        self.running
+    }
+
+    /// Whether nothing was to come there before the container runs again.
+    pub fn was_settled(&self) -> bool {
+        self.settled
     }
 
     /// Behind everything handed out so far.

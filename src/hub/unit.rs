@@ -18,6 +18,8 @@ pub enum Content {
     Started(Option<i64>),
     /// A run ended and its log is delivered: when, and with which code.
     Exited(Option<i64>, Option<i32>),
+    /// The container does not run, and all that it wrote is delivered.
+    Settled,
 }
 
 /// Why entries may be missing.

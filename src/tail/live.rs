@@ -44,6 +44,8 @@ pub struct Live {
     deadline: Option<Duration>,
     /// The lease ended by itself: the container may have stopped.
     ended: bool,
+    /// The container was found stopped, and nothing new has come since.
+    stopped: bool,
     overlap: u32,
     seek_silence: Duration,
     rng: fastrand::Rng,
@@ -94,6 +96,7 @@ impl Live {
             phase: Phase::Resting,
             deadline: None,
             ended: false,
+            stopped: false,
             overlap: WINDOW,
             seek_silence: SEEK_SILENCE,
             rng: fastrand::Rng::with_seed(settings.seed),
@@ -117,6 +120,11 @@ impl Live {
         !matches!(self.phase, Phase::Orient { .. })
     }
 
+    /// Whether the last lease ended by itself, and why is still to be found out.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// When [`Event::Elapsed`] is due.
     pub fn deadline(&self) -> Option<Duration> {
         self.deadline
@@ -131,12 +139,13 @@ impl Live {
             Event::Elapsed => self.on_elapsed(now, out),
             Event::Probed(last) => self.on_probed(last.as_ref(), now),
             Event::Running => self.open(now),
-            Event::Stopped => {
-                self.joiner
-                    .flush(&mut |entry| out.push(Delivery::Entry(entry)));
-                self.enter(Phase::Resting, None);
-                Next::Rest
+            // It may have written since the last snapshot: one taken after its
+            // end that brings nothing new proves that all has been read.
+            Event::Stopped if matches!(self.phase, Phase::Asking) => {
+                self.stopped = true;
+                self.resync()
             }
+            Event::Stopped | Event::Gone => self.rest(out),
         }
     }
 
@@ -188,10 +197,18 @@ impl Live {
     /// A record of a lease behind the anchor. A stream that goes back or repeats
     /// is not trusted: file order decides.
     fn on_new_record(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
-        let goes_back = self.tracker.last_of(record.stream).is_some_and(|last| {
-            let repeats = last.ends_line && !self.settings.dialect.stamps_repeat;
-            record.time < last.time || (record.time == last.time && repeats)
-        });
+        let goes_back = match self.tracker.last_of(record.stream) {
+            Some(last) => {
+                let repeats = last.ends_line && !self.settings.dialect.stamps_repeat;
+                record.time < last.time || (record.time == last.time && repeats)
+            }
+            // A stream without a record where the log was joined may have some
+            // further back.
+            None => self
+                .tracker
+                .anchor()
+                .is_some_and(|newest| record.time <= newest.time),
+        };
         if goes_back {
             out.push(Delivery::Replaced);
             return self.resync();
@@ -221,10 +238,10 @@ impl Live {
                 self.resync()
             }
             Phase::Resync { tail, seen, pass } => match pass {
-                Pass::Deliver => self.synced(now),
+                Pass::Deliver => self.synced(now, out),
                 Pass::Gap => {
                     self.gap(None, out);
-                    self.synced(now)
+                    self.synced(now, out)
                 }
                 Pass::Find(finder) => {
                     let (finder, seen) = (*finder, *seen);
@@ -307,7 +324,7 @@ impl Live {
 
     /// Opens a lease that overlaps what was read.
     fn open(&mut self, now: Duration) -> Next {
-        self.ended = false;
+        (self.ended, self.stopped) = (false, false);
         let Some(anchor) = self.tracker.anchor() else {
             // Nothing was stored when last looked at: all there is is new.
             self.read(now);
@@ -377,12 +394,22 @@ impl Live {
         }
     }
 
-    fn synced(&mut self, now: Duration) -> Next {
+    fn synced(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        if self.stopped {
+            return self.rest(out);
+        }
         if self.ended {
             self.enter(Phase::Asking, None);
             return Next::Ask;
         }
         self.open(now)
+    }
+
+    fn rest(&mut self, out: &mut Vec<Delivery>) -> Next {
+        self.joiner
+            .flush(&mut |entry| out.push(Delivery::Entry(entry)));
+        self.enter(Phase::Resting, None);
+        Next::Rest
     }
 
     fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
@@ -395,6 +422,7 @@ impl Live {
     }
 
     fn deliver(&mut self, record: Record, out: &mut Vec<Delivery>) {
+        self.stopped = false;
         self.tracker.push(&record);
         self.joiner
             .push(record, &mut |entry| out.push(Delivery::Entry(entry)));

@@ -48,6 +48,8 @@ pub enum Event {
     Running,
     /// The container does not run, and its log is complete.
     Stopped,
+    /// The container, and its log with it, is gone.
+    Gone,
 }
 
 /// What to do next.

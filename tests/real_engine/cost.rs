@@ -1,0 +1,111 @@
+//! What reading costs the engine, in processor time of dockerd.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use pulsetail::docker::{Connector, ContainerId, Engine, Tail};
+use pulsetail::proto::stream_logs_request::Start;
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+use crate::engine::{Dockerd, RunOptions};
+use crate::kind::Kind;
+use crate::server::{Server, request};
+
+/// Enough rounds for the 10 ms ticks that processor time is counted in.
+const ROUNDS: u32 = 200;
+const ROTATION: Duration = Duration::from_millis(100);
+const PACED: u32 = 60;
+/// What a lease overlaps.
+const OVERLAP: u32 = 64;
+/// 2 M lines, then one line on stderr alone: the anchor of every rotation has no
+/// other record of its stream near. A line a second keeps the log in motion.
+const WRITER: &str = "seq 2000000; echo full >&2; while :; do echo tick >&2; usleep 50000; done";
+
+/// dockerd's processor time while something happens.
+async fn cost(engine: &Dockerd, what: impl Future<Output = ()>) -> Duration {
+    let before = engine.cpu();
+    what.await;
+    engine.cpu() - before
+}
+
+async fn tails(engine: &Dockerd, id: &str) {
+    let client = Engine::new(Connector::Unix(engine.socket())).unwrap();
+    let id = ContainerId::parse(id).unwrap();
+    for _ in 0..ROUNDS {
+        let records = client.snapshot(&id, false, Tail::Last(OVERLAP));
+        assert_eq!(records.count().await, 64);
+    }
+}
+
+/// The same at the pace of the rotations: a lone request costs dockerd more than
+/// one of many.
+async fn paced(engine: &Dockerd, id: &str) {
+    let client = Engine::new(Connector::Unix(engine.socket())).unwrap();
+    let id = ContainerId::parse(id).unwrap();
+    let mut pace = tokio::time::interval(ROTATION);
+    for _ in 0..PACED {
+        pace.tick().await;
+        let records = client.snapshot(&id, false, Tail::Last(OVERLAP));
+        assert_eq!(records.count().await, 64);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_tail() {
+    for engine in Kind::present().map(|kind| Dockerd::start(kind, crate::engine::Options::default())) {
+        let options = RunOptions {
+            driver: Some("json-file"),
+            ..RunOptions::default()
+        };
+        let id = block_in_place(|| engine.run("big", &options, WRITER));
+        block_in_place(|| {
+            crate::engine::until("2 M lines are stored", || {
+                let tail = engine.docker(&["logs", "--tail", "1", "big"]);
+                !tail.stderr.is_empty()
+            });
+        });
+        let server = Server::start(&engine, &["--rotation=100ms"]).await;
+        let tail = cost(&engine, tails(&engine, &id)).await;
+
+        // What goes on anyway: the writer's lines, pings, events.
+        let span = ROTATION * PACED;
+        let idle = cost(&engine, sleep(span)).await;
+        let paced = cost(&engine, paced(&engine, &id)).await.saturating_sub(idle);
+        let lease = format!("/containers/{id}/logs?follow=true");
+        let mut stream = server.stream(request(&["big"], Some(Start::TailLines(10)), true)).await;
+        let before = server.requests(&lease);
+        let reading = async {
+            let lines = async { while let Ok(Some(_)) = stream.message().await {} };
+            let _elapsed = tokio::time::timeout(span, lines).await;
+        };
+        let rotating = cost(&engine, reading).await.saturating_sub(idle);
+        let leases = u32::try_from(server.requests(&lease) - before).unwrap();
+        let resyncs = server.requests(&format!("/containers/{id}/logs?follow=false"));
+
+        let opening = cost(&engine, async {
+            for _ in 0..ROUNDS / 4 {
+                let tail_lines = Some(Start::TailLines(10));
+                let mut stream = server.stream(request(&["big"], tail_lines, false)).await;
+                while let Some(_event) = stream.message().await.unwrap() {}
+            }
+        });
+        let opening = opening.await;
+        let per = |total: Duration, count: u32| total.as_secs_f64() * 1e3 / f64::from(count);
+        let (tail, paced) = (per(tail, ROUNDS), per(paced, PACED));
+        let rotation = per(rotating, leases);
+        let opening = per(opening, ROUNDS / 4);
+        println!(
+            "{:?}: dockerd ms per tail of {OVERLAP} {tail:.2}, per tail_lines: 10 {opening:.2}; \
+             every 100 ms, per tail {paced:.2}, per rotation {rotation:.2} \
+             ({leases} rotations, {resyncs} snapshots)",
+            engine.kind()
+        );
+        assert!(leases > 40, "{leases} rotations only");
+        // A whole read of this log costs seconds; the margin is for the ticks and
+        // for what dockerd spends on each line that a lease delivers.
+        assert!(rotation < 2.0 * paced + 2.0, "{rotation} ms against {paced} ms");
+        assert!(opening < 2.0 * tail + 2.0, "{opening} ms against {tail} ms");
+        server.stop().await;
+    }
+}

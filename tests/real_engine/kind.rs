@@ -1,0 +1,109 @@
+//! The two kinds of engine, and where `tests/setup.sh` put them. Starts nothing.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs};
+
+/// Debian's client: it speaks API 1.41, which both engines know.
+pub(crate) const DOCKER: &str = "/usr/bin/docker";
+const OLD_DOCKERD: &str = "/usr/sbin/dockerd";
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Which engine: the two differ in what `since`, `tail` and `follow` mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Debian's 20.10, API 1.41: follow streams skip, repeat and stall.
+    Old,
+    /// A current moby, API 1.56.
+    New,
+}
+
+impl Kind {
+    /// Those of both kinds that this machine can run.
+    pub(crate) fn present() -> impl Iterator<Item = Self> {
+        [Self::Old, Self::New]
+            .into_iter()
+            .filter(|kind| kind.available())
+    }
+
+    /// Whether this machine can run it. If not, says so past the test runner's capture, and fails the test where
+    /// `PULSETAIL_REQUIRE_ENGINE=1`.
+    pub(crate) fn available(self) -> bool {
+        let Some(missing) = self.missing() else {
+            return true;
+        };
+        let line =
+            format!("NOT TESTED on the {self:?} engine: {missing}; run tests/setup.sh as root\n");
+        assert!(
+            env::var("PULSETAIL_REQUIRE_ENGINE").as_deref() != Ok("1"),
+            "{line}"
+        );
+        io::stderr().write_all(line.as_bytes()).ok();
+        false
+    }
+
+    fn missing(self) -> Option<String> {
+        if fs::metadata("/proc/self").map_or(true, |own| own.uid() != 0) {
+            return Some("not root".into());
+        }
+        let mut needed = vec![PathBuf::from(DOCKER), image_tar()];
+        needed.extend(match self {
+            Self::Old => vec![
+                OLD_DOCKERD.into(),
+                "/usr/bin/containerd".into(),
+                "/usr/sbin/runc".into(),
+            ],
+            Self::New => ["dockerd", "containerd", "containerd-shim-runc-v2", "runc"]
+                .map(|name| new_engine_bin().join(name))
+                .to_vec(),
+        });
+        let absent = needed.into_iter().find(|path| !path.exists())?;
+        Some(format!("{} is missing", absent.display()))
+    }
+
+    /// Its dockerd, with the flags that hold for every engine of the tests.
+    pub(crate) fn dockerd(self) -> Command {
+        let bin = new_engine_bin();
+        let mut command = match self {
+            Self::Old => Command::new(OLD_DOCKERD),
+            Self::New => Command::new(bin.join("dockerd")),
+        };
+        match self {
+            Self::Old => command.env("PATH", SYSTEM_PATH),
+            Self::New => command
+                .env("PATH", format!("{}:{SYSTEM_PATH}", bin.display()))
+                .args([
+                    "--ip-forward=false",
+                    "--feature=containerd-snapshotter=false",
+                    "--storage-driver=overlay2",
+                    "--seccomp-profile=unconfined",
+                ]),
+        };
+        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+        command.arg("--exec-opt=native.cgroupdriver=cgroupfs");
+        command
+    }
+}
+
+fn cache() -> PathBuf {
+    let variable = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    variable("PULSETAIL_TEST_CACHE")
+        .or_else(|| Some(user()?.join("pulsetail")))
+        .unwrap_or_default()
+}
+
+fn new_engine_bin() -> PathBuf {
+    cache().join("engine-new/bin")
+}
+
+/// The root file system of the one image: static busybox and its links.
+pub(crate) fn image_tar() -> PathBuf {
+    cache().join("busybox.tar")
+}

@@ -1,0 +1,208 @@
+//! Pulsetail on a real engine, behind a socket that writes down what it asks for.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a harness that cannot go on fails the test that asked"
+)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Command;
+use pulsetail::app::App;
+use pulsetail::config;
+use pulsetail::docker::Connector;
+use pulsetail::grpc::Address;
+use pulsetail::proto::log_service_client::LogServiceClient;
+use pulsetail::proto::stream_logs_response::Event;
+use pulsetail::proto::{self, stream_logs_request::Start};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+use crate::engine::Dockerd;
+
+/// A request that the engine saw.
+struct Seen {
+    line: String,
+    open: bool,
+}
+
+/// A running server. Dropping it stops it.
+pub(crate) struct Server {
+    address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// A server on `engine` with these flags beside the listeners.
+    pub(crate) async fn start(engine: &Dockerd, flags: &[&str]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let seen = Arc::default();
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(relay(listener, engine.socket(), Arc::clone(&seen)));
+        let own = [
+            "pulsetail",
+            "--listen=127.0.0.1:0",
+            "--admin-listen=127.0.0.1:0",
+        ];
+        let command = Command::new("pulsetail").args(config::args());
+        let matches = command.get_matches_from([&own, flags].concat());
+        let config = config::load(&matches).unwrap();
+        let connector = Connector::Unix(socket);
+        let app = App::build(&config, connector, Handle::current())
+            .await
+            .unwrap();
+        let Some(Address::Tcp(address)) = app.addresses().unwrap().pop() else {
+            panic!("bound elsewhere");
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            app.run(async { stopped.await.unwrap_or_default() })
+                .await
+                .unwrap();
+        });
+        Self {
+            address: format!("http://{address}"),
+            seen,
+            stop: Some(stop),
+            served,
+            _folder: folder,
+        }
+    }
+
+    /// A client of its own connection.
+    pub(crate) async fn client(&self) -> LogServiceClient<Channel> {
+        LogServiceClient::connect(self.address.clone())
+            .await
+            .unwrap()
+    }
+
+    /// Opens a stream, as soon as the engine has been listed and has the containers.
+    pub(crate) async fn stream(
+        &self,
+        request: proto::StreamLogsRequest,
+    ) -> tonic::Streaming<proto::StreamLogsResponse> {
+        let mut client = self.client().await;
+        let mut last = None;
+        for _ in 0..500 {
+            match client.stream_logs(request.clone()).await {
+                Ok(stream) => return stream.into_inner(),
+                Err(status) => last = Some(status),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("not served: {last:?}");
+    }
+
+    /// How many request lines held `text`, so far.
+    pub(crate) fn requests(&self, text: &str) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.line.contains(text)).count()
+    }
+
+    /// How many of them are still being answered.
+    pub(crate) fn open(&self, text: &str) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter()
+            .filter(|seen| seen.open && seen.line.contains(text))
+            .count()
+    }
+
+    /// Stops the server and waits for its end.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        (&mut self.served).await.unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+async fn relay(listener: UnixListener, engine: PathBuf, seen: Arc<Mutex<Vec<Seen>>>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (engine, seen) = (engine.clone(), Arc::clone(&seen));
+        tokio::spawn(async move { pass(client, &engine, &seen).await });
+    }
+}
+
+async fn pass(mut client: UnixStream, engine: &Path, seen: &Mutex<Vec<Seen>>) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let line = String::from_utf8_lossy(&head).trim_end().to_owned();
+    let place = {
+        let mut seen = seen.lock().unwrap();
+        seen.push(Seen { line, open: true });
+        seen.len() - 1
+    };
+    let mut engine = UnixStream::connect(engine).await?;
+    engine.write_all(&head).await?;
+    // Either side may hang up; the engine closes when its answer is not wanted.
+    let copied = copy_bidirectional(&mut client, &mut engine).await;
+    seen.lock().unwrap()[place].open = false;
+    copied.map(|_| ())
+}
+
+/// A request for these containers.
+pub(crate) fn request(
+    names: &[&str],
+    start: Option<Start>,
+    follow: bool,
+) -> proto::StreamLogsRequest {
+    let selector = proto::Selector {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..proto::Selector::default()
+    };
+    proto::StreamLogsRequest {
+        selector: Some(selector),
+        follow,
+        start,
+        ..proto::StreamLogsRequest::default()
+    }
+}
+
+/// Everything up to the end of a stream, which must be OK.
+pub(crate) async fn events(mut stream: tonic::Streaming<proto::StreamLogsResponse>) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        events.extend(message.event);
+    }
+    events
+}
+
+/// The entries of a container among events.
+pub(crate) fn entries(events: &[Event], name: &str) -> Vec<(proto::Stream, Vec<u8>)> {
+    let batches = events.iter().filter_map(|event| match event {
+        Event::Batch(batch) if batch.container.as_ref().is_some_and(|c| c.name == name) => {
+            Some(batch)
+        }
+        _ => None,
+    });
+    batches
+        .flat_map(|batch| &batch.entries)
+        .map(|entry| (entry.stream(), line(entry).to_vec()))
+        .collect()
+}
+
+/// An entry's bytes.
+pub(crate) fn line(entry: &proto::LogEntry) -> &[u8] {
+    match entry.line.as_ref().unwrap() {
+        proto::log_entry::Line::Text(text) => text.as_bytes(),
+        proto::log_entry::Line::Raw(raw) => raw,
+    }
+}
