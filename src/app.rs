@@ -46,7 +46,7 @@ struct Keepers {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be bound.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}")]
     Listen(String, #[source] io::Error),
     /// The engine's client cannot be made.
     #[error(transparent)]

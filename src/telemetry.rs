@@ -1,7 +1,7 @@
 //! The service's own log. It never holds a line of a container, a cursor or a
 //! client's text.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -23,6 +23,7 @@ pub fn start(level: LevelFilter, format: Format) -> anyhow::Result<()> {
     let filter = EnvFilter::new(format!("warn,pulsetail={level}"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let started = match format {
         Format::Text => log.with_target(false).try_init(),

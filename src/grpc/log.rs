@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::convert;
+use super::outlet::{Responses, outlet};
 use super::request::{MAX_CONTAINERS, Plan, plan, resolve};
 use super::server::Server;
 use super::status::{Reason, quote};
-use super::stream::{Responses, Terms, cursor, stream};
+use super::stream::{Terms, cursor, stream};
 use crate::docker::{Container, ContainerId, Inventory};
 use crate::hub::{Ended, OpenError, Subscription};
 use crate::proto;
@@ -59,15 +60,13 @@ impl proto::log_service_server::LogService for Server {
             until: plan.until,
             streams: plan.streams,
             until_exit: plan.until_exit,
-            deadline,
             engine,
             reach: self.registry().reach(),
-            draining: self.draining(),
         };
-        let (responses, task) = stream(opened, subscriptions, membership.gaps, terms);
+        let (outlet, responses) = outlet(deadline, self.draining());
         self.spawn(async move {
             let _place = place;
-            task.await;
+            stream(outlet, opened, subscriptions, membership.gaps, terms).await;
         });
         Ok(Response::new(responses))
     }

@@ -8,6 +8,7 @@ mod container;
 mod convert;
 mod health;
 mod log;
+mod outlet;
 mod request;
 mod server;
 mod status;
@@ -24,8 +25,8 @@ use tonic_reflection::server::Builder as Reflection;
 
 pub use accept::{Address, Listener};
 pub use health::Health;
+pub use outlet::Responses;
 pub use server::Server;
-pub use stream::Responses;
 
 use crate::proto;
 

@@ -5,39 +5,27 @@
 //! the status behind all of it.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval_at, sleep_until, timeout};
-use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval_at};
 
 use super::convert::{self, now, timestamp};
-use super::status::Reason;
+use super::outlet::{End, Gone, Outlet, Step, at};
 use crate::docker::{Container, ContainerId, Reach, Stream as Source};
 use crate::hub::{Content, Ended, Item, Subscription, Unit};
-use crate::proto::{self, ClosingReason, stream_logs_response::Event};
+use crate::proto::{self, stream_logs_response::Event};
 use crate::tail::{Cursor, Position};
 
 /// Silence between messages is never longer.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
-/// A client that takes nothing for so long is closed.
-pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a stream waits for an engine that is away.
-pub(crate) const ENGINE_LOST: Duration = Duration::from_secs(300);
-/// How long `closing` waits for a client that does not read.
-const CLOSING: Duration = Duration::from_secs(1);
+const ENGINE_LOST: Duration = Duration::from_secs(300);
 /// Stored by the engine later than stamped: what `until` still waits for.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
-/// Messages made ahead of the client.
-const AHEAD: usize = 2;
 
 /// What a stream does, beside its members.
 #[derive(Debug)]
@@ -46,108 +34,31 @@ pub(crate) struct Terms {
     pub(crate) until: Option<i64>,
     pub(crate) streams: Vec<Source>,
     pub(crate) until_exit: bool,
-    pub(crate) deadline: Option<Instant>,
     pub(crate) engine: u64,
     pub(crate) reach: watch::Receiver<Reach>,
-    pub(crate) draining: CancellationToken,
 }
 
-/// The client's end: messages, then the status.
-#[derive(Debug)]
-pub struct Responses {
-    messages: mpsc::Receiver<proto::StreamLogsResponse>,
-    outcome: Arc<OnceLock<Result<(), Status>>>,
-    over: bool,
-}
-
-impl Stream for Responses {
-    type Item = Result<proto::StreamLogsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(message) = ready!(self.messages.poll_recv(cx)) {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        if std::mem::replace(&mut self.over, true) {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(match self.outcome.get() {
-            Some(Ok(())) => None,
-            Some(Err(status)) => Some(Err(status.clone())),
-            // The task ended without a word: it panicked.
-            None => Some(Err(Reason::Fault.status("the stream failed; resume it"))),
-        })
-    }
-}
-
-/// Why the server ends a stream.
-struct End {
-    closing: ClosingReason,
-    status: Result<(), Reason>,
-    message: &'static str,
-}
-
-impl End {
-    const COMPLETED: End = End {
-        closing: ClosingReason::Completed,
-        status: Ok(()),
-        message: "all that was asked for is delivered",
-    };
-    const DRAIN: End = End {
-        closing: ClosingReason::Drain,
-        status: Err(Reason::Draining),
-        message: "the server stops",
-    };
-    const DEADLINE: End = End {
-        closing: ClosingReason::Unspecified,
-        status: Err(Reason::DeadlineExceeded),
-        message: "the client's deadline has passed",
-    };
-    const ENGINE_LOST: End = End {
-        closing: ClosingReason::EngineLost,
-        status: Err(Reason::EngineLost),
-        message: "the container engine has been away for 300 s",
-    };
-    const SLOW_CONSUMER: End = End {
-        closing: ClosingReason::SlowConsumer,
-        status: Err(Reason::SlowConsumer),
-        message: "the client took nothing for 15 s",
-    };
-}
-
-/// The client has cancelled.
-struct Gone;
-
-/// Makes a stream out of members; the second part is to be run as a task.
-pub(crate) fn stream(
+/// Serves a stream to its end.
+pub(crate) async fn stream(
+    outlet: Outlet,
     opened: proto::Opened,
     subscriptions: Vec<Subscription>,
     gaps: Vec<proto::Gap>,
     terms: Terms,
-) -> (Responses, impl Future<Output = ()> + Send) {
-    let (sender, messages) = mpsc::channel(AHEAD);
-    let outcome = Arc::new(OnceLock::new());
-    let responses = Responses {
-        messages,
-        outcome: Arc::clone(&outcome),
-        over: false,
-    };
+) {
     let mut writer = Writer {
-        sender,
+        outlet,
         members: BTreeMap::new(),
         entries_sent: 0,
-        messages_sent: 0,
         catching_up: subscriptions.len(),
         terms,
     };
-    let task = async move {
-        // Gone: nobody is left to be told.
-        if let Ok(end) = writer.run(opened, subscriptions, gaps).await {
-            let status = end.status.map_err(|reason| reason.status(end.message));
-            // Set before the channel closes; set once, here.
-            let _first = outcome.set(status);
-        }
-    };
-    (responses, task)
+    // Gone: nobody is left to be told.
+    if let Ok(end) = writer.run(opened, subscriptions, gaps).await {
+        let positions = writer.positions(|_| true);
+        let progress = writer.counts(positions);
+        writer.outlet.close(&end, progress).await;
+    }
 }
 
 /// What is known of a member.
@@ -163,16 +74,13 @@ struct Member {
 }
 
 struct Writer {
-    sender: mpsc::Sender<proto::StreamLogsResponse>,
+    outlet: Outlet,
     members: BTreeMap<ContainerId, Member>,
     entries_sent: u64,
-    messages_sent: u64,
     /// Members of `opened` that are not live yet.
     catching_up: usize,
     terms: Terms,
 }
-
-type Step = Result<Option<End>, Gone>;
 
 impl Writer {
     async fn run(
@@ -195,12 +103,11 @@ impl Writer {
         }
         let first = [Event::Opened(opened)].into_iter();
         for event in first.chain(gaps.into_iter().map(Event::Gap)) {
-            if let Some(end) = self.send(event).await? {
-                return self.close(end).await;
+            if let Some(end) = self.outlet.send(event).await? {
+                return Ok(end);
             }
         }
-        let end = self.merge(subscriptions).await?;
-        self.close(end).await
+        self.merge(subscriptions).await
     }
 
     async fn merge(&mut self, subscriptions: Vec<Subscription>) -> Result<End, Gone> {
@@ -216,9 +123,9 @@ impl Writer {
             let step = tokio::select! {
                 // What ends the stream first, entries last: they may never pause.
                 biased;
-                () = self.sender.closed() => return Err(Gone),
-                () = self.terms.draining.cancelled() => return Ok(End::DRAIN),
-                () = at(self.terms.deadline) => return Ok(End::DEADLINE),
+                () = self.outlet.closed() => return Err(Gone),
+                () = self.outlet.draining() => return Ok(End::DRAIN),
+                () = self.outlet.deadline() => return Ok(End::DEADLINE),
                 () = at(lost_at) => return Ok(End::ENGINE_LOST),
                 () = at(until), if self.is_live() => return Ok(End::COMPLETED),
                 _ = progress.tick() => self.progress().await?,
@@ -332,7 +239,7 @@ impl Writer {
             ),
         };
         member.untold = false;
-        self.send(event).await
+        self.outlet.send(event).await
     }
 
     async fn caught_up(&mut self, id: &ContainerId) -> Step {
@@ -348,7 +255,8 @@ impl Writer {
             (false, true) => Some(who),
             (false, false) => return Ok(None),
         };
-        self.send(Event::CaughtUp(proto::CaughtUp { container }))
+        self.outlet
+            .send(Event::CaughtUp(proto::CaughtUp { container }))
             .await
     }
 
@@ -362,13 +270,14 @@ impl Writer {
             return Ok(None);
         };
         self.catching_up -= usize::from(!member.caught_up);
-        self.send(Event::ContainerChange(proto::ContainerChange {
-            container: Some(convert::container_ref(&member.container)),
-            kind: kind.into(),
-            message: words.to_owned(),
-            ..proto::ContainerChange::default()
-        }))
-        .await
+        self.outlet
+            .send(Event::ContainerChange(proto::ContainerChange {
+                container: Some(convert::container_ref(&member.container)),
+                kind: kind.into(),
+                message: words.to_owned(),
+                ..proto::ContainerChange::default()
+            }))
+            .await
     }
 
     async fn engine(&mut self, here: bool, lost_at: &mut Option<Instant>) -> Step {
@@ -396,18 +305,19 @@ impl Writer {
         container: Option<proto::ContainerRef>,
         message: &str,
     ) -> Step {
-        self.send(Event::Notice(proto::Notice {
-            kind: kind.into(),
-            container,
-            message: message.to_owned(),
-        }))
-        .await
+        self.outlet
+            .send(Event::Notice(proto::Notice {
+                kind: kind.into(),
+                container,
+                message: message.to_owned(),
+            }))
+            .await
     }
 
     async fn progress(&mut self) -> Step {
         let told = self.positions(|member| std::mem::replace(&mut member.untold, false));
         let progress = self.counts(told);
-        self.send(Event::Progress(progress)).await
+        self.outlet.send(Event::Progress(progress)).await
     }
 
     fn positions(&mut self, mut which: impl FnMut(&mut Member) -> bool) -> Vec<proto::Position> {
@@ -430,45 +340,7 @@ impl Writer {
             verified_time: None,
             positions,
             entries_sent: self.entries_sent,
-            messages_sent: self.messages_sent,
-        }
-    }
-
-    async fn close(&mut self, end: End) -> Result<End, Gone> {
-        let positions = self.positions(|_| true);
-        let delay = end.status.err().and_then(Reason::retry_delay);
-        let closing = proto::Closing {
-            reason: end.closing.into(),
-            retry_delay: delay.and_then(|delay| delay.try_into().ok()),
-            progress: Some(self.counts(positions)),
-            message: end.message.to_owned(),
-        };
-        // A client that does not read is not waited for long: the status says it
-        // too.
-        let event = Some(Event::Closing(closing));
-        let closing = self.sender.send(proto::StreamLogsResponse { event });
-        match timeout(CLOSING, closing).await {
-            Ok(Err(_gone)) => Err(Gone),
-            Ok(Ok(())) | Err(_) => Ok(end),
-        }
-    }
-
-    /// Hands a message to the client, within the write deadline and the drain.
-    async fn send(&mut self, event: Event) -> Step {
-        let permit = tokio::select! {
-            biased;
-            permit = timeout(WRITE_DEADLINE, self.sender.reserve()) => permit,
-            () = self.terms.draining.cancelled() => return Ok(Some(End::DRAIN)),
-            () = at(self.terms.deadline) => return Ok(Some(End::DEADLINE)),
-        };
-        match permit {
-            Err(_elapsed) => Ok(Some(End::SLOW_CONSUMER)),
-            Ok(Err(_closed)) => Err(Gone),
-            Ok(Ok(permit)) => {
-                permit.send(proto::StreamLogsResponse { event: Some(event) });
-                self.messages_sent += 1;
-                Ok(None)
-            }
+            messages_sent: self.outlet.messages_sent(),
         }
     }
 }
@@ -515,13 +387,6 @@ fn change(
 
 async fn take(mut subscription: Subscription) -> (Item, Subscription) {
     (subscription.next().await, subscription)
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// When nothing stamped before `until` is to be expected any more.

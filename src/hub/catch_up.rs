@@ -38,6 +38,8 @@ pub(crate) struct Stretch {
     pub(crate) container: Arc<Container>,
     pub(crate) from: From,
     pub(crate) until: Until,
+    /// Whether the log's own reader has no line open there.
+    pub(crate) closed: bool,
     pub(crate) cause: GapCause,
     pub(crate) settings: Settings,
 }
@@ -121,14 +123,23 @@ impl Run {
                     Err(error) => return Ok(Err(error)),
                 };
             }
-            let open = self.history.position().open != OpenLines::default();
-            if !open || self.stretch.until != Until::End {
+            let end = self.history.position();
+            if end.open == OpenLines::default() {
                 return Ok(Ok(()));
             }
-            if stopped {
+            let closed = match self.stretch.until {
+                Until::End => stopped,
+                // Its last line was complete, and given to those who were there.
+                Until::Anchor(anchor) if end.anchor == Some(anchor) => self.stretch.closed,
+                Until::Anchor(_) => false,
+            };
+            if closed {
                 let mut deliveries = Vec::new();
                 self.history.flush(&mut deliveries);
                 self.packer.push(&mut deliveries, self.history.position());
+                return Ok(Ok(()));
+            }
+            if self.stretch.until != Until::End {
                 return Ok(Ok(()));
             }
             // A line of a running container comes whole to whoever resumes here.

@@ -10,6 +10,8 @@ pub(crate) struct Packer {
     entries: Vec<Entry>,
     bytes: usize,
     units: Vec<Unit>,
+    /// The machine's position behind the event before.
+    at: Position,
 }
 
 impl Packer {
@@ -20,6 +22,7 @@ impl Packer {
             entries: Vec::new(),
             bytes: 0,
             units: Vec::new(),
+            at: Position::default(),
         }
     }
 
@@ -31,10 +34,13 @@ impl Packer {
                     self.bytes += entry_cost(&entry);
                     self.entries.push(entry);
                 }
-                Delivery::Gap(gap) => self.content(Content::Gap(gap, self.cause), after),
+                // What is left behind a gap came with the same event, and is
+                // not read by whoever resumes at its end.
+                Delivery::Gap(gap) => self.content(Content::Gap(gap, self.cause), self.at),
                 Delivery::Replaced => self.content(Content::LeaseReplaced, after),
             }
         }
+        self.at = after;
         if self.bytes >= UNIT_BYTES {
             self.close(after);
         }

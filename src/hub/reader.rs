@@ -223,7 +223,8 @@ impl Reader {
         Ok(self.tell(Event::Running))
     }
 
-    /// Waits for another run. The inventory may still show the last one.
+    /// Waits for another run, which may be over before it is seen. The inventory
+    /// may be a moment behind: the engine decides.
     async fn rest(&mut self) -> Result<Next, Ended> {
         self.reading = None;
         let at = self.live.position();
@@ -232,17 +233,19 @@ impl Reader {
         let id = self.container.id;
         loop {
             let inventory = Arc::clone(&self.source.inventory.borrow_and_update());
-            match inventory.containers.get(&id) {
-                None => {
-                    if self.source.engine.inspect(&id).await == Err(EngineError::NotFound) {
-                        return Err(self.removed());
+            let known = inventory.containers.get(&id);
+            if known.is_none_or(|known| self.runs.is_new(known)) {
+                match self.source.engine.inspect(&id).await {
+                    Ok(now) if self.runs.is_new(&now) => {
+                        self.runs.tell(&now, at, &mut self.packer);
+                        return Ok(self.tell(Event::Running));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        self.set_back(error).await?;
+                        continue;
                     }
                 }
-                Some(now) if self.runs.is_new(now) => {
-                    self.runs.tell(now, at, &mut self.packer);
-                    return Ok(self.tell(Event::Running));
-                }
-                Some(_) => {}
             }
             if self.source.inventory.changed().await.is_err() {
                 std::future::pending::<()>().await;

@@ -41,9 +41,9 @@ impl Runs {
         }
     }
 
-    /// Whether this is a run that has not been told.
+    /// Whether it has begun a run that has not been told; that may be over.
     pub(crate) fn is_new(&self, container: &Container) -> bool {
-        container.is_running() && container.started != self.started
+        container.started.is_some() && container.started != self.started
     }
 
     /// Keeps what one event brought until [`Runs::tell`].

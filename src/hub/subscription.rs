@@ -17,7 +17,7 @@ use super::log::{Ended, Head, Read};
 use super::registry::{Attendance, Registry};
 use super::unit::{GapCause, Unit};
 use crate::docker::{Container, Reach};
-use crate::tail::{From, Position, Until};
+use crate::tail::{From, OpenLines, Position, Until};
 
 /// A log that is not being read yet is waited for, at most so long.
 const ORIENTATION: Duration = Duration::from_secs(10);
@@ -263,15 +263,14 @@ impl Subscription {
         let (Some(following), Some(join)) = (&mut self.following, *join) else {
             return Some(self.over(Item::Complete));
         };
-        let anchor = position.anchor;
-        let head = match join.position.anchor == anchor {
-            true => Some(join),
-            false => following
-                .attendance
-                .log()
-                .head()
-                .filter(|h| h.position.anchor == anchor),
+        let meets = |head: &Head| {
+            let same = head.position.anchor == position.anchor;
+            // A line that the reader has closed there would never come.
+            let closed = head.position.open == OpenLines::default();
+            same && (!closed || position.open == OpenLines::default())
         };
+        let now = || following.attendance.log().head();
+        let head = Some(join).filter(meets).or_else(|| now().filter(meets));
         if let Some(head) = head {
             self.position = head.position;
             self.mode = Mode::live(head.seq);
@@ -302,6 +301,7 @@ impl Subscription {
             from,
             until,
             cause,
+            closed: join.is_some_and(|head| head.position.open == OpenLines::default()),
             settings: self.registry.settings_for(&self.container),
         };
         let source = self.registry.source();

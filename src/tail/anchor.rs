@@ -14,7 +14,9 @@ pub struct Anchor {
     pub stream: Stream,
     /// The engine's stamp, ns since the Unix epoch.
     pub time: i64,
-    /// Place among the records of equal stream and time, from 0.
+    /// Place among the records of equal stream and time, from 0; parts and line
+    /// ends are counted apart, so that a line's end is the same to a reader that
+    /// has not seen the line's beginning.
     pub ordinal: u32,
     /// xxh3-64 of the payload.
     pub hash: u64,
@@ -33,6 +35,8 @@ impl Anchor {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tracker {
     last: [Option<Anchor>; 3],
+    /// Parts and line ends so far of each stream's last stamp.
+    places: [[u32; 2]; 3],
     newest: Option<Anchor>,
 }
 
@@ -49,16 +53,21 @@ impl Tracker {
 
     /// Takes the next record in file order.
     pub(crate) fn push(&mut self, record: &Record) -> Anchor {
-        let last = &mut self.last[index(record.stream)];
-        let group = last.filter(|l| l.time == record.time);
+        let slot = index(record.stream);
+        let ends_line = record.ends_line();
+        if self.last[slot].is_none_or(|last| last.time != record.time) {
+            self.places[slot] = [0; 2];
+        }
+        let place = &mut self.places[slot][usize::from(ends_line)];
         let anchor = Anchor {
             stream: record.stream,
             time: record.time,
-            ordinal: group.map_or(0, |l| l.ordinal.saturating_add(1)),
+            ordinal: *place,
             hash: record.hash(),
-            ends_line: record.ends_line(),
+            ends_line,
         };
-        *last = Some(anchor);
+        *place = place.saturating_add(1);
+        self.last[slot] = Some(anchor);
         self.newest = Some(anchor);
         anchor
     }
@@ -108,6 +117,9 @@ impl Finder {
             self.place = 0;
             return false;
         }
+        if record.ends_line() != self.anchor.ends_line {
+            return false;
+        }
         let place = self.place;
         self.place += 1;
         if record.hash() != self.anchor.hash {
@@ -120,6 +132,12 @@ impl Finder {
                 self.anchor.ends_line
             }
         }
+    }
+
+    /// Whether `record` may be the anchor, and what was read before it does not
+    /// show whether it is.
+    pub(crate) fn is_in_doubt(&self, record: &Record) -> bool {
+        !self.group_start_seen && !self.anchor.ends_line && self.anchor.is_like(record)
     }
 
     /// Whether an equal record was seen whose place could not be proven.

@@ -61,6 +61,10 @@ struct Pass {
     target: Option<Finder>,
     /// Behind the target only the window's size still matters.
     past_target: bool,
+    /// The oldest stamp of a line that began in the window.
+    oldest: Option<i64>,
+    /// Whether each stream's last line may have begun before the window.
+    torn: [bool; 3],
     joiner: Joiner,
     tracker: Tracker,
 }
@@ -70,16 +74,28 @@ enum Stage {
     /// Looking for the record to start behind.
     Find { finder: Finder, lines: OpenLines },
     /// Looking for the first line at or after an instant.
-    Since { instant: i64, older_seen: bool },
+    Since {
+        instant: i64,
+        /// A line begun before it shows that the stretch is in the window.
+        older_than: i64,
+        older_seen: bool,
+    },
     /// Counting lines; held while they are few.
     Count {
+        /// The window's first record; means something if that is the whole log.
         first: Option<Anchor>,
+        /// The first record whose place is proven, and the lines before it.
+        proven: Option<(Anchor, u64)>,
+        /// Stamps of the lines at hand that may have begun before the window.
+        torn: [Option<i64>; 2],
+        /// Lines up to the last one whose beginning may lie before the window.
+        suspect: u64,
         lines: u64,
         held: Vec<Entry>,
         ends: Vec<Position>,
         bytes: usize,
     },
-    /// Looking for the record that a count began with.
+    /// Looking for a record of the count, and the lines to skip from there.
     Recount { finder: Finder, skip: u64 },
     /// Passing over the lines before those asked for.
     Skip { left: u64 },
@@ -126,6 +142,8 @@ impl History {
                 stage: Stage::Deliver,
                 target: None,
                 past_target: false,
+                oldest: None,
+                torn: [false; 3],
                 joiner: Joiner::new(max_line, dialect),
                 tracker: Tracker::default(),
             },
@@ -185,7 +203,7 @@ impl History {
             From::Beginning => self.read(Tail::All, Stage::Deliver),
             From::After(position) => self.find(position, Tail::Last(WINDOW)),
             From::Since(instant) => self.since(instant, Tail::Last(WINDOW)),
-            From::Lines(lines) => self.count(lines.saturating_add(SLACK)),
+            From::Lines(lines) => self.count(Tail::Last(lines.saturating_add(SLACK))),
         }
     }
 
@@ -205,25 +223,33 @@ impl History {
     }
 
     fn since(&mut self, instant: i64, tail: Tail) -> Next {
-        let older_seen = tail == Tail::All;
+        // The target is behind its line's beginning: so is all of the stretch.
+        let begin = match self.until {
+            Until::Anchor(target) => instant.min(target.time),
+            Until::End => instant,
+        };
         self.read(
             tail,
             Stage::Since {
                 instant,
-                older_seen,
+                older_than: begin.saturating_sub(INVERSION),
+                older_seen: tail == Tail::All,
             },
         )
     }
 
-    fn count(&mut self, want: u32) -> Next {
+    fn count(&mut self, tail: Tail) -> Next {
         let stage = Stage::Count {
             first: None,
+            proven: None,
+            torn: [None; 2],
+            suspect: 0,
             lines: 0,
             held: Vec::new(),
             ends: Vec::new(),
             bytes: 0,
         };
-        self.read(Tail::Last(want), stage)
+        self.read(tail, stage)
     }
 
     fn read(&mut self, tail: Tail, stage: Stage) -> Next {
@@ -236,6 +262,8 @@ impl History {
                 Until::End => None,
             },
             past_target: false,
+            oldest: None,
+            torn: [false; 3],
             joiner: Joiner::new(self.max_line, self.dialect),
             tracker: Tracker::default(),
         };
@@ -248,6 +276,23 @@ impl History {
         if pass.past_target {
             return Next::More;
         }
+        if pass
+            .target
+            .is_some_and(|target| target.is_in_doubt(&record))
+            && self.doubt()
+        {
+            return Next::More;
+        }
+        if let (Stage::Deliver, From::Since(_)) = (&self.pass.stage, self.from)
+            && let Some(line) = self.pass.torn_line(&record)
+        {
+            let mut position = self.position();
+            position.open[index(record.stream)] = Some(line);
+            self.from = From::After(position);
+            self.pass.stage = Stage::Size;
+            return Next::More;
+        }
+        let pass = &mut self.pass;
         let at_target = pass.target.as_mut().is_some_and(|t| t.is_at(&record));
         match &mut pass.stage {
             Stage::Find { finder, lines } => {
@@ -269,6 +314,9 @@ impl History {
             }
             Stage::Recount { finder, skip } => {
                 if !finder.is_at(&record) {
+                    // It may belong to a line that is still open there.
+                    pass.tracker.push(&record);
+                    pass.joiner.push(record, &mut |_| ());
                     return Next::More;
                 }
                 pass.stage = Stage::Skip { left: *skip };
@@ -283,6 +331,19 @@ impl History {
         }
     }
 
+    /// A record may be the target, and the window does not show whether it is:
+    /// what is wanted from here on is read again. Before the stretch it does not
+    /// matter.
+    fn doubt(&mut self) -> bool {
+        match self.pass.stage {
+            Stage::Find { .. } | Stage::Recount { .. } | Stage::Size => return false,
+            Stage::Deliver => self.from = From::After(self.position()),
+            _ => {}
+        }
+        self.pass.stage = Stage::Size;
+        true
+    }
+
     /// A record of the stretch, or of the window before it.
     fn take(&mut self, record: Record, out: &mut Vec<Delivery>) {
         let pass = &mut self.pass;
@@ -291,11 +352,27 @@ impl History {
             out.push(Delivery::Gap(Gap { after, before }));
             pass.stage = Stage::Deliver;
         }
-        pass.note_age(&record);
         let before = pass.position();
+        let group = pass.tracker.last_of(record.stream);
+        let was_torn = group.filter(|_| pass.torn[index(record.stream)]);
+        let was_torn = was_torn.map(|last| last.time);
+        pass.note_age(&record);
+        let is_proven = group.is_some_and(|last| last.time != record.time);
         let anchor = pass.tracker.push(&record);
-        if let Stage::Count { first, .. } = &mut pass.stage {
+        if let Stage::Count {
+            first,
+            proven,
+            torn,
+            lines,
+            ..
+        } = &mut pass.stage
+        {
+            let is_torn = pass.torn[index(record.stream)];
+            *torn = [was_torn, is_torn.then_some(record.time)];
             first.get_or_insert(anchor);
+            if is_proven {
+                proven.get_or_insert((anchor, *lines));
+            }
         }
         let stage = &mut pass.stage;
         pass.joiner
@@ -308,9 +385,9 @@ impl History {
 
     fn at_target(&mut self, out: &mut Vec<Delivery>) -> Next {
         let enough = match (&self.pass.stage, self.from) {
-            (Stage::Count { lines, .. }, From::Lines(wanted)) => *lines > u64::from(wanted),
+            (Stage::Count { .. }, From::Lines(wanted)) => self.pass.holds(wanted),
             (Stage::Size, _) => false,
-            (Stage::Since { older_seen, .. }, _) => *older_seen,
+            (Stage::Since { older_seen, .. }, _) => *older_seen && self.pass.is_placed(),
             _ => true,
         };
         match &self.pass.stage {
@@ -318,7 +395,7 @@ impl History {
                 self.pass.past_target = true;
                 Next::More
             }
-            Stage::Count { .. } => self.counted(out),
+            Stage::Count { .. } => self.counted(self.pass.tail == Tail::All, out),
             _ => self.done(),
         }
     }
@@ -335,11 +412,10 @@ impl History {
             Tail::Last(want) => seen < want,
         };
         match &self.pass.stage {
-            Stage::Deliver
-            | Stage::Skip { .. }
-            | Stage::Since {
+            Stage::Deliver | Stage::Skip { .. } => self.done(),
+            Stage::Since {
                 older_seen: true, ..
-            } => self.done(),
+            } if self.pass.is_placed() => self.done(),
             Stage::Gap { after } => {
                 let (after, before) = (*after, None);
                 out.push(Delivery::Gap(Gap { after, before }));
@@ -369,7 +445,8 @@ impl History {
         match self.from {
             From::After(position) => self.find(position, tail),
             From::Since(instant) => self.since(instant, tail),
-            From::Beginning | From::Lines(_) => self.read(Tail::All, Stage::Deliver),
+            From::Lines(_) => self.count(tail),
+            From::Beginning => self.read(Tail::All, Stage::Deliver),
         }
     }
 
@@ -378,36 +455,44 @@ impl History {
         else {
             return Next::Done;
         };
-        if whole || *lines > u64::from(wanted) {
-            return self.counted(out);
+        if !whole && self.pass.target.is_some() && !self.pass.past_target {
+            // The target is further back than the window, or gone.
+            return self.widen(false);
         }
-        let per_line = self.pass.seen / u32::try_from(*lines).unwrap_or(u32::MAX).max(1);
-        let missing = wanted.saturating_sub(u32::try_from(*lines).unwrap_or(u32::MAX));
-        let more = missing
-            .saturating_add(1)
-            .saturating_mul(per_line.saturating_add(1));
-        self.count(self.pass.seen.saturating_add(more).saturating_add(SLACK))
+        if whole || self.pass.holds(wanted) {
+            return self.counted(whole, out);
+        }
+        let (seen, lines) = (self.pass.seen, u32::try_from(*lines).unwrap_or(u32::MAX));
+        let missing = wanted.saturating_sub(lines).saturating_add(1);
+        let more = missing.saturating_mul(seen / lines.max(1) + 1);
+        // What was read says little of what is before it: neither a crawl nor a
+        // leap.
+        let most = seen.saturating_mul(WIDEN - 1);
+        let want = seen.saturating_add(more.clamp(seen / 2, most).saturating_add(SLACK));
+        self.count(Tail::Last(want))
     }
 
     /// The window holds the lines asked for: those held go out, others are read
-    /// again from the record that the count began with.
-    fn counted(&mut self, out: &mut Vec<Delivery>) -> Next {
+    /// again from a record whose place is known.
+    fn counted(&mut self, whole: bool, out: &mut Vec<Delivery>) -> Next {
         let (
             From::Lines(wanted),
             Stage::Count {
                 first,
+                proven,
                 lines,
                 held,
                 ends,
                 bytes,
+                ..
             },
         ) = (self.from, &mut self.pass.stage)
         else {
             return Next::Done;
         };
-        let skip = lines.saturating_sub(u64::from(wanted));
+        let wanted = u64::from(wanted);
         if *bytes <= HELD_BYTES {
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            let skip = usize::try_from(lines.saturating_sub(wanted)).unwrap_or(usize::MAX);
             let last_skipped = skip.checked_sub(1).and_then(|last| ends.get(last));
             self.start = Some(last_skipped.copied().unwrap_or_default());
             let kept = std::mem::take(held).into_iter().skip(skip);
@@ -415,12 +500,22 @@ impl History {
             self.pass.stage = Stage::Deliver;
             return Next::Done;
         }
-        let Some(first) = *first else {
-            return Next::Done;
+        // The target may be far from the end, so what was seen is no measure.
+        let (lines, window) = match self.pass.tail {
+            Tail::Last(want) => (*lines, want.saturating_mul(2)),
+            Tail::All => (*lines, u32::MAX),
         };
-        let window = self.pass.seen.saturating_mul(2);
-        let finder = Finder::new(first, false);
-        self.read(Tail::Last(window), Stage::Recount { finder, skip })
+        let from_proven = proven.filter(|(_, before)| lines - before > wanted);
+        let (tail, finder, before) = match (from_proven, *first) {
+            (Some((anchor, before)), _) => {
+                let finder = Finder::new(anchor, false);
+                (Tail::Last(window), finder, before)
+            }
+            (None, Some(first)) if whole => (Tail::All, Finder::new(first, true), 0),
+            _ => return self.count(Tail::Last(window)),
+        };
+        let skip = (lines - before).saturating_sub(wanted);
+        self.read(tail, Stage::Recount { finder, skip })
     }
 }
 
@@ -429,6 +524,18 @@ impl Pass {
         Position {
             anchor: self.tracker.anchor(),
             open: self.joiner.open_lines(),
+        }
+    }
+
+    /// Whether the last `wanted` lines are in the window from their beginnings.
+    fn holds(&self, wanted: u32) -> bool {
+        match &self.stage {
+            Stage::Count { lines, suspect, .. } => {
+                let skipped = lines.checked_sub(u64::from(wanted));
+                let held = skipped.is_some_and(|n| n > 0 && n >= *suspect);
+                self.tail == Tail::All || held && self.is_placed()
+            }
+            _ => false,
         }
     }
 
@@ -443,17 +550,49 @@ impl Pass {
         }
     }
 
-    /// Notes whether lines from before the instant are in the window: the first
-    /// record of each stream may continue a line, so it proves nothing.
+    /// Notes which lines began in the window: the first record of each stream
+    /// may continue one, so it proves nothing.
     fn note_age(&mut self, record: &Record) {
-        if let Stage::Since {
-            instant,
-            older_seen,
-        } = &mut self.stage
-        {
-            let last = self.tracker.last_of(record.stream);
-            let begins = last.is_some_and(|l| l.ends_line || l.time != record.time);
-            *older_seen |= begins && record.time < instant.saturating_sub(INVERSION);
+        let last = self.tracker.last_of(record.stream);
+        let slot = index(record.stream);
+        self.torn[slot] = match last {
+            None => !self.began_here(record.time),
+            Some(last) => self.torn[slot] && last.time == record.time,
+        };
+        if last.is_some_and(|l| l.ends_line || l.time != record.time) {
+            let oldest = self.oldest.map_or(record.time, |t| t.min(record.time));
+            self.oldest = Some(oldest);
+            if let Stage::Since {
+                older_than,
+                older_seen,
+                ..
+            } = &mut self.stage
+            {
+                *older_seen |= oldest < *older_than;
+            }
+        }
+    }
+
+    /// Whether a line of this stamp can only have begun in the window: its first
+    /// part is not far from where its stamp says.
+    fn began_here(&self, time: i64) -> bool {
+        let before = time.saturating_sub(INVERSION);
+        self.tail == Tail::All || self.oldest.is_some_and(|oldest| oldest < before)
+    }
+
+    /// Whether the place of the last record among its likes is known.
+    fn is_placed(&self) -> bool {
+        let is_placed = |last: Anchor| last.ends_line || !self.torn[index(last.stream)];
+        self.tail == Tail::All || self.tracker.anchor().is_none_or(is_placed)
+    }
+
+    /// Stamp of the line that `record` continues or ends, if that may have begun
+    /// before the window.
+    fn torn_line(&self, record: &Record) -> Option<i64> {
+        let slot = index(record.stream);
+        match self.tracker.last_of(record.stream) {
+            None => (!self.began_here(record.time)).then_some(record.time),
+            Some(_) => self.joiner.open_lines()[slot].filter(|_| self.torn[slot]),
         }
     }
 }
@@ -476,9 +615,17 @@ impl Stage {
             }
             Stage::Since { .. } => *self = Stage::Size,
             Stage::Count {
-                lines, held, bytes, ..
+                torn,
+                suspect,
+                lines,
+                held,
+                bytes,
+                ..
             } => {
                 *lines += 1;
+                if torn.contains(&Some(entry.time)) {
+                    *suspect = *lines;
+                }
                 *bytes = bytes.saturating_add(entry.line.len() + size_of::<Entry>());
                 match *bytes <= HELD_BYTES {
                     true => held.push(entry),

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::anchor::{Finder, Tracker};
+use super::anchor::{Finder, Tracker, index};
 use super::line::{Dialect, Joiner};
 use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW};
-use crate::docker::{Record, Tail};
+use crate::docker::{Record, Stream, Tail};
 
 /// Widest overlap a lease is opened with.
 const MAX_OVERLAP: u32 = 4_096;
@@ -154,8 +154,7 @@ impl Live {
             Phase::Orient { seen, starts, .. } => {
                 *seen += 1;
                 let last = self.tracker.last_of(record.stream);
-                starts[super::anchor::index(record.stream)] |=
-                    last.is_some_and(|last| last.time != record.time);
+                starts[index(record.stream)] |= last.is_some_and(|last| last.time != record.time);
                 self.tracker.push(&record);
                 self.joiner.push(record, &mut |_| ());
                 Next::More
@@ -224,10 +223,8 @@ impl Live {
     fn on_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match &self.phase {
             Phase::Orient { want, seen, starts } => {
-                let open = self.joiner.open_lines();
-                let known = (0..3).all(|slot| open[slot].is_none() || starts[slot]);
                 let whole = seen < want;
-                if known || whole || *want >= MAX_ORIENTATION {
+                if self.knows_open_lines(*starts) || whole || *want >= MAX_ORIENTATION {
                     return self.open(now);
                 }
                 let want = want * WIDEN;
@@ -249,6 +246,23 @@ impl Live {
                 }
             },
             Phase::Asking | Phase::Resting => Next::More,
+        }
+    }
+
+    /// Whether each stream's last line is over or was seen from its start. Of a
+    /// stream without a record in the window nothing is known; only a terminal
+    /// has no other.
+    fn knows_open_lines(&self, starts: [bool; 3]) -> bool {
+        let known = |stream| {
+            let over = self
+                .tracker
+                .last_of(stream)
+                .is_some_and(|last| last.ends_line);
+            over || starts[index(stream)]
+        };
+        match self.tracker.last_of(Stream::Tty) {
+            Some(_) => known(Stream::Tty),
+            None => known(Stream::Stdout) && known(Stream::Stderr),
         }
     }
 

@@ -1,1 +1,26 @@
-//! Integration.
+//! What Pulsetail promises, against a simulated engine: a real server on real sockets, read by generated clients, with a
+//! Docker API behind it whose logs and faults are scripted.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, and their tasks end with their runtime"
+)]
+
+mod architecture;
+mod engines;
+mod harness;
+mod health;
+mod hostile;
+mod later;
+mod leaks;
+mod listing;
+mod live;
+mod logs;
+mod memory;
+mod readme;
+mod requests;
+mod resume;
+mod sharing;
+mod subscriber;

@@ -53,7 +53,9 @@ async fn paced(engine: &Dockerd, id: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_tail() {
-    for engine in Kind::present().map(|kind| Dockerd::start(kind, crate::engine::Options::default())) {
+    for engine in
+        Kind::present().map(|kind| Dockerd::start(kind, crate::engine::Options::default()))
+    {
         let options = RunOptions {
             driver: Some("json-file"),
             ..RunOptions::default()
@@ -71,9 +73,13 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
         // What goes on anyway: the writer's lines, pings, events.
         let span = ROTATION * PACED;
         let idle = cost(&engine, sleep(span)).await;
-        let paced = cost(&engine, paced(&engine, &id)).await.saturating_sub(idle);
+        let paced = cost(&engine, paced(&engine, &id))
+            .await
+            .saturating_sub(idle);
         let lease = format!("/containers/{id}/logs?follow=true");
-        let mut stream = server.stream(request(&["big"], Some(Start::TailLines(10)), true)).await;
+        let mut stream = server
+            .stream(request(&["big"], Some(Start::TailLines(10)), true))
+            .await;
         let before = server.requests(&lease);
         let reading = async {
             let lines = async { while let Ok(Some(_)) = stream.message().await {} };
@@ -104,7 +110,10 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
         assert!(leases > 40, "{leases} rotations only");
         // A whole read of this log costs seconds; the margin is for the ticks and
         // for what dockerd spends on each line that a lease delivers.
-        assert!(rotation < 2.0 * paced + 2.0, "{rotation} ms against {paced} ms");
+        assert!(
+            rotation < 2.0 * paced + 2.0,
+            "{rotation} ms against {paced} ms"
+        );
         assert!(opening < 2.0 * tail + 2.0, "{opening} ms against {tail} ms");
         server.stop().await;
     }

@@ -1,10 +1,6 @@
 //! Private Docker engines for the tests: each has its own folder, socket, containerd and cgroup, and any number of them
 //! may run at once. Never touches a Docker that is already on the machine, and leaves nothing behind, even when the test
 //! process is killed: `reap.sh` stands by from before an engine starts, and cleans up when its stdin closes.
-#![allow(
-    clippy::panic,
-    reason = "a harness that cannot go on fails the test that asked"
-)]
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

@@ -1,5 +1,7 @@
 //! What a client receives is what the containers wrote, line by line.
 
+use std::time::{Duration, SystemTime};
+
 use futures_util::StreamExt;
 use pulsetail::docker::{Connector, ContainerId, Engine, Stream, Tail};
 use pulsetail::proto::stream_logs_response::Event;
@@ -174,6 +176,35 @@ async fn a_restarted_container_goes_on_in_the_same_stream() {
     }
 }
 
+/// The figure is 100 ms; ten times that is a failure, whatever else the machine does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_is_words_in_the_clients_hands_soon_after_it_was_written() {
+    for engine in Kind::present().filter_map(Dockerd::shared) {
+        let server = Server::start(engine, &[]).await;
+        let script = "while :; do echo tick; sleep 1; done";
+        block_in_place(|| engine.run("soon", &RunOptions::default(), script));
+        let mut stream = server.stream(request(&["soon"], None, true)).await;
+        let mut delays = Vec::new();
+        while delays.len() < 4 {
+            if let Some(Event::Batch(batch)) = stream.message().await.unwrap().unwrap().event {
+                let text = Some(proto::log_entry::Line::Text("tick".to_owned()));
+                assert_eq!(batch.entries[0].line, text);
+                // Both stamps are of this machine's clock.
+                let written = SystemTime::try_from(batch.entries[0].time.unwrap()).unwrap();
+                delays.push(written.elapsed().unwrap_or_default());
+            }
+        }
+        delays.sort();
+        println!(
+            "{:?}: from the engine's stamp to the client {delays:?}",
+            engine.kind()
+        );
+        assert!(delays[1] < Duration::from_secs(1), "{delays:?}");
+        block_in_place(|| engine.remove("soon"));
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_closes_its_engine_connection() {
     for engine in Kind::present().filter_map(Dockerd::shared) {
@@ -196,7 +227,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
         if holds() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("waited in vain: {what}");
 }

@@ -1,9 +1,4 @@
 //! Pulsetail on a real engine, behind a socket that writes down what it asks for.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a harness that cannot go on fails the test that asked"
-)]
 
 use std::io;
 use std::path::{Path, PathBuf};

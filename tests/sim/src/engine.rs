@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::timestamp::Grammar;
+
 /// An API version such as 1.41.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Api {
@@ -10,9 +12,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// The first version in which log bodies carry a Content-Type.
-    pub(crate) const CONTENT_TYPE: Self = Self::v1(42);
-    /// The first version in which events have no legacy fields.
+    /// The first version in which an error is a JSON document.
+    pub(crate) const JSON_ERRORS: Self = Self::v1(24);
+    /// The first version in which the Content-Type tells multiplexed log bodies from raw ones.
+    pub(crate) const MULTIPLEXED: Self = Self::v1(42);
+    /// The first version in which events have no legacy fields, and a Content-Type for lines of JSON.
     pub(crate) const NO_LEGACY_EVENTS: Self = Self::v1(52);
 
     const fn v1(minor: u16) -> Self {
@@ -47,6 +51,8 @@ pub struct Engine {
 /// What releases do differently with the same log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
+    /// From 23.0 log bodies have a Content-Type; it is the raw one where the API does not know the other.
+    pub(crate) logs_have_content_type: bool,
     /// From 23.0 the `local` driver ends the last part of a long line with a newline.
     pub(crate) local_ends_long_lines: bool,
     /// From 23.0 a follow stream is deaf, and `tail=N` spins, once the file was truncated from outside.
@@ -55,8 +61,14 @@ pub(crate) struct Habits {
     pub(crate) since_loses_compressed_files: bool,
     /// From 24.0 `since` skips to the first record that is new enough and returns everything after it.
     pub(crate) since_seeks: bool,
+    /// From 24.0 the event of a death tells how long the process ran.
+    pub(crate) deaths_tell_duration: bool,
     /// 20.10 answers a malformed `since` with 500, later releases with 400.
     pub(crate) bad_time_status: u16,
+    /// What a time may look like; seen on 20.10 and on the newest, and taken to have changed with 29.
+    pub(crate) time_grammar: Grammar,
+    /// The newest judges a log's `since` and `until` before it looks for the container; since 29, as far as is known.
+    pub(crate) judges_times_first: bool,
 }
 
 impl Engine {
@@ -121,11 +133,19 @@ impl Engine {
 
     fn release(version: &'static str, major: u16, api_min: Api, api_max: Api) -> Self {
         let habits = Habits {
+            logs_have_content_type: major >= 23,
             local_ends_long_lines: major >= 23,
             deaf_after_truncation: major >= 23,
             since_loses_compressed_files: major < 23,
             since_seeks: major >= 24,
+            deaths_tell_duration: major >= 24,
             bad_time_status: if major < 23 { 500 } else { 400 },
+            time_grammar: if major < 29 {
+                Grammar::Number
+            } else {
+                Grammar::Digits
+            },
+            judges_times_first: major >= 29,
         };
         Self {
             version,

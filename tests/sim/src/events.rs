@@ -9,6 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
 use crate::body::{Chunks, Torn};
+use crate::engine::Habits;
 use crate::fault::{BodyAct, Victim};
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -113,13 +114,21 @@ pub(crate) struct EventsQuery {
 }
 
 impl EventsQuery {
-    pub(crate) fn parse(query: &Query) -> Result<Self, Refusal> {
-        let (since, until) = (query.time("since")?, query.time("until")?);
-        if let (Some(since), Some(until)) = (since, until)
-            && until < since
+    pub(crate) fn parse(query: &Query, habits: Habits) -> Result<Self, Refusal> {
+        let time = |name| {
+            query
+                .time(name, habits.time_grammar)
+                .map_err(|message| Refusal::new(habits.bad_time_status, message))
+        };
+        let (since, until) = (time("since")?, time("until")?);
+        if let (Some(begin), Some(end)) = (since, until)
+            && end < begin
         {
+            let told = |name| query.get(name).unwrap_or_default();
             return Err(Refusal::bad(format!(
-                "`since` time ({since}) cannot be after `until` time ({until})"
+                "`since` time ({}) cannot be after `until` time ({})",
+                told("since"),
+                told("until")
             )));
         }
         let mut parsed = Self {

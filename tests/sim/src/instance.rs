@@ -70,8 +70,14 @@ impl State {
         instance.log.end_run(&mut self.clock);
         instance.phase = Phase::Exited;
         instance.exit_code = exit_code;
-        instance.finished = Some(self.clock.now());
-        self.emit(index, "die", &[("exitCode", exit_code.to_string())]);
+        let now = self.clock.now();
+        instance.finished = Some(now);
+        let ran = now.secs() - instance.started.map_or(now.secs(), Timestamp::secs);
+        let mut told = vec![("exitCode", exit_code.to_string())];
+        if self.engine.habits.deaths_tell_duration {
+            told.push(("execDuration", ran.to_string()));
+        }
+        self.emit(index, "die", &told);
     }
 
     pub(crate) fn kill(&mut self, index: usize, signal: u8) {

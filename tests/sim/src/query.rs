@@ -1,5 +1,6 @@
 //! Query strings, and the reading rules they ask for: tail, since and until.
 
+use crate::timestamp::Grammar;
 use crate::{Record, Stream, Timestamp};
 
 /// The decoded parameters of a request.
@@ -29,10 +30,10 @@ impl Query {
         })
     }
 
-    /// A time; zero means none.
-    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, String> {
-        let time = self.get(name).map(Timestamp::parse).transpose()?;
-        Ok(time.filter(|time| time.nanos() != 0))
+    /// A time. Zero is one, too.
+    pub(crate) fn time(&self, name: &str, grammar: Grammar) -> Result<Option<Timestamp>, String> {
+        let parse = |text| Timestamp::parse(text, grammar);
+        self.get(name).map(parse).transpose()
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, SERVER};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION, SERVER};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::body::{Body, Written};
@@ -20,6 +20,7 @@ use crate::world::World;
 use crate::{Endpoint, Engine, describe};
 
 const JSON: &str = "application/json";
+const JSON_LINES: &str = "application/jsonl";
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 const RAW: &str = "application/vnd.docker.raw-stream";
 
@@ -34,11 +35,25 @@ pub(crate) async fn answer<B>(
         .path_and_query()
         .map_or("/", |target| target.as_str());
     world.witness(route.endpoint, request.method().as_str(), target);
-    let mut response = match suffer(&world, &route).await? {
-        Ok(()) => dispatch(&world, &route).unwrap_or_else(|refusal| refused(&refusal)),
-        Err(refusal) => refused(&refusal),
-    };
-    sign(&mut response, &world.state().engine);
+    let suffered = suffer(&world, &route).await?;
+    if let Some(response) = moved(request.uri()) {
+        return Ok(response);
+    }
+    if route.endpoint == Endpoint::Unknown {
+        // Known before the version is looked at, and answered by none of the engine's own.
+        let refusal = suffered
+            .err()
+            .unwrap_or_else(|| Refusal::not_found("page not found".to_owned()));
+        return Ok(route.refused(&refusal));
+    }
+    let engine = world.state().engine.clone();
+    let api = route.api(&engine);
+    let accepted = api.is_ok();
+    let mut response = suffered
+        .and(api)
+        .and_then(|api| dispatch(&world, &route, api))
+        .unwrap_or_else(|refusal| route.refused(&refusal));
+    sign(&mut response, &engine, accepted);
     Ok(response)
 }
 
@@ -102,6 +117,21 @@ impl Route {
             ))),
         }
     }
+
+    /// Below the first API version that has JSON errors, also below the oldest one that is taken, they are plain text.
+    fn refused(&self, refusal: &Refusal) -> Response<Body> {
+        let plain = self
+            .version
+            .as_ref()
+            .is_some_and(|version| Api::parse(version).is_none_or(|api| api < Api::JSON_ERRORS));
+        let mut response = if plain {
+            text(format!("{}\n", refusal.message))
+        } else {
+            document(&json!({ "message": refusal.message }))
+        };
+        *response.status_mut() = refusal.status;
+        response
+    }
 }
 
 fn split_version(path: &str) -> (Option<&str>, &str) {
@@ -134,8 +164,7 @@ async fn suffer(world: &Arc<World>, route: &Route) -> io::Result<Result<(), Refu
     Ok(Ok(()))
 }
 
-fn dispatch(world: &Arc<World>, route: &Route) -> Result<Response<Body>, Refusal> {
-    let api = route.api(&world.state().engine)?;
+fn dispatch(world: &Arc<World>, route: &Route, api: Api) -> Result<Response<Body>, Refusal> {
     match route.endpoint {
         Endpoint::Ping => Ok(ping()),
         Endpoint::Version => Ok(document(&describe::version(&world.state()))),
@@ -146,17 +175,13 @@ fn dispatch(world: &Arc<World>, route: &Route) -> Result<Response<Body>, Refusal
         ))),
         Endpoint::Logs => logs(world, route, api),
         Endpoint::Events => events(world, route, api),
-        Endpoint::Unknown => Err(Refusal::not_found("page not found".to_owned())),
+        Endpoint::Unknown => unreachable!("it was answered before"),
     }
 }
 
 fn ping() -> Response<Body> {
-    let mut response = Response::new(Body::Left(Full::from("OK")));
+    let mut response = text("OK");
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
     headers.insert(
         "cache-control",
         HeaderValue::from_static("no-cache, no-store, must-revalidate"),
@@ -181,17 +206,26 @@ fn list(world: &World, route: &Route) -> Result<Response<Body>, Refusal> {
 
 fn logs(world: &Arc<World>, route: &Route, api: Api) -> Result<Response<Body>, Refusal> {
     let mut state = world.state();
-    let query = LogsQuery::parse(&route.query, &state)?;
+    let habits = state.engine.habits;
+    let mut query = LogsQuery::parse(&route.query)?;
+    if habits.judges_times_first {
+        query.limit(&route.query, habits)?;
+    }
     let id = state.find(&route.container)?.id.clone();
     let index = state
         .position(&id)
         .expect("it was found under the same lock");
     let instance = &mut state.instances[index];
     readable(instance)?;
-    let kind = if instance.tty { RAW } else { MULTIPLEXED };
+    query.limit(&route.query, habits)?;
+    let kind = if instance.tty || api < Api::MULTIPLEXED {
+        RAW
+    } else {
+        MULTIPLEXED
+    };
     let stream = LogStream::open(world, instance, query);
     let mut response = Response::new(Body::Right(Written::by(|chunks| stream.write(chunks))));
-    if api >= Api::CONTENT_TYPE {
+    if habits.logs_have_content_type {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -200,20 +234,44 @@ fn logs(world: &Arc<World>, route: &Route, api: Api) -> Result<Response<Body>, R
 }
 
 fn events(world: &Arc<World>, route: &Route, api: Api) -> Result<Response<Body>, Refusal> {
-    let query = EventsQuery::parse(&route.query)?;
+    let query = EventsQuery::parse(&route.query, world.state().engine.habits)?;
     let legacy = api < Api::NO_LEGACY_EVENTS;
+    let kind = if legacy { JSON } else { JSON_LINES };
     let victim = Victim::new(Endpoint::Events, None, false);
     let stream = EventStream::open(world, query, legacy, victim);
     let mut response = Response::new(Body::Right(Written::by(|chunks| stream.write(chunks))));
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
 }
 
-fn refused(refusal: &Refusal) -> Response<Body> {
-    let mut response = document(&json!({ "message": refusal.message }));
-    *response.status_mut() = refusal.status;
+/// Where a slash is doubled, also one that is escaped, the engine looks for nothing and names the clean path.
+fn moved(uri: &Uri) -> Option<Response<Body>> {
+    let path = percent_decode(uri.path());
+    let mut clean = path.clone();
+    while clean.contains("//") {
+        clean = clean.replace("//", "/");
+    }
+    if clean == path {
+        return None;
+    }
+    if let Some(query) = uri.query() {
+        clean = format!("{clean}?{query}");
+    }
+    let mut response = Response::new(Body::Left(Full::default()));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let location = HeaderValue::try_from(clean).ok()?;
+    response.headers_mut().insert(LOCATION, location);
+    Some(response)
+}
+
+fn text(text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::Left(Full::from(text.into())));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -226,8 +284,8 @@ fn document(value: &Value) -> Response<Body> {
     response
 }
 
-/// The headers that every answer of an engine has.
-fn sign(response: &mut Response<Body>, engine: &Engine) {
+/// The headers that every answer of an engine has; one of them only where the API version was accepted.
+fn sign(response: &mut Response<Body>, engine: &Engine, accepted: bool) {
     let headers = response.headers_mut();
     let signatures = [
         (
@@ -239,6 +297,9 @@ fn sign(response: &mut Response<Body>, engine: &Engine) {
         ("ostype", "linux".to_owned()),
     ];
     for (name, value) in signatures {
+        if name == "docker-experimental" && !accepted {
+            continue;
+        }
         let name =
             hyper::header::HeaderName::from_bytes(name.as_bytes()).expect("these names are valid");
         headers.insert(

@@ -8,12 +8,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use crate::body::{Chunks, Torn};
+use crate::driver::Kind;
+use crate::engine::Habits;
 use crate::fault::{BodyAct, Victim};
 use crate::instance::{Instance, Phase};
 use crate::log::{Entry, Log, Stored};
 use crate::query::{Filter, Query, Since, Tail, Verdict};
 use crate::refusal::Refusal;
-use crate::world::{Open, State, World};
+use crate::world::{Open, World};
 use crate::{Ending, Endpoint, Record};
 
 /// Type, three zeros and the length of the payload.
@@ -29,13 +31,8 @@ pub(crate) struct LogsQuery {
 }
 
 impl LogsQuery {
-    pub(crate) fn parse(query: &Query, state: &State) -> Result<Self, Refusal> {
-        let habits = state.engine.habits;
-        let time = |name| {
-            query
-                .time(name)
-                .map_err(|message| Refusal::new(habits.bad_time_status, message))
-        };
+    /// Everything but the times.
+    pub(crate) fn parse(query: &Query) -> Result<Self, Refusal> {
         let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
         if !stdout && !stderr {
             return Err(Refusal::bad(
@@ -48,12 +45,6 @@ impl LogsQuery {
                 "the simulated engine shows no details".to_owned(),
             ));
         }
-        let since = time("since")?;
-        let gate = match since {
-            None => Since::Open,
-            Some(since) if habits.since_seeks => Since::First(since),
-            Some(since) => Since::Each(since),
-        };
         Ok(Self {
             follow: query.flag("follow"),
             timestamps: query.flag("timestamps"),
@@ -61,11 +52,30 @@ impl LogsQuery {
             filter: Filter {
                 stdout,
                 stderr,
-                since: gate,
-                until: time("until")?,
+                since: Since::Open,
+                until: None,
             },
-            since,
+            since: None,
         })
+    }
+
+    /// Adds the times. Doing so again changes nothing.
+    pub(crate) fn limit(&mut self, query: &Query, habits: Habits) -> Result<(), Refusal> {
+        let time = |name| {
+            query
+                .time(name, habits.time_grammar)
+                .map_err(|message| Refusal::new(habits.bad_time_status, message))
+        };
+        self.since = time("since")?;
+        self.filter.since = match self.since {
+            None => Since::Open,
+            Some(since) if habits.since_seeks => Since::First(since),
+            Some(since) => Since::Each(since),
+        };
+        // This one word means none, though not the time that it stands for.
+        let unlimited = query.get("until") == Some("0");
+        self.filter.until = if unlimited { None } else { time("until")? };
+        Ok(())
     }
 }
 
@@ -78,6 +88,8 @@ pub(crate) struct LogStream {
     faults: watch::Receiver<()>,
     tty: bool,
     timestamps: bool,
+    /// Records without bytes, as `local` stores them, have no frame.
+    hides_empty: bool,
     filter: Filter,
     /// A search that never ends: nothing will be sent.
     spins: bool,
@@ -106,6 +118,7 @@ impl LogStream {
             faults: world.faults.subscribe(),
             tty: instance.tty,
             timestamps: query.timestamps,
+            hides_empty: log.driver.kind == Kind::Local && !query.timestamps,
             filter: query.filter,
             spins: log.spins_on(query.tail),
             next: first.map_or(log.next_number(), |stored| stored.number),
@@ -181,6 +194,9 @@ impl LogStream {
         }
         if self.skip > 0 {
             self.skip -= 1;
+            return Ok(None);
+        }
+        if self.hides_empty && record.bytes.is_empty() {
             return Ok(None);
         }
         let chunk = self.chunk(&record);

@@ -7,6 +7,33 @@ use std::time::{Duration, SystemTime};
 const NANOS: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// What an engine takes for a fraction of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grammar {
+    /// Any whole number: it may have a sign, and more digits than a nanosecond needs, but not none.
+    Number,
+    /// No, or up to twenty, digits, of which the first nine count.
+    Digits,
+}
+
+impl Grammar {
+    fn nanos(self, fraction: &str) -> Option<i64> {
+        match self {
+            Self::Number => {
+                let number: i64 = fraction.parse().ok()?;
+                let missing = 9 - i32::try_from(fraction.len()).ok()?;
+                // As coarse as the engine's own arithmetic.
+                Some((number as f64 * 10_f64.powi(missing)) as i64)
+            }
+            Self::Digits => {
+                let digits_only = fraction.bytes().all(|byte| byte.is_ascii_digit());
+                let fits = digits_only && fraction.len() <= 20;
+                fits.then(|| format!("{fraction:0<9.9}").parse().ok())?
+            }
+        }
+    }
+}
+
 /// Nanoseconds since the Unix epoch, from 1677 to 2262.
 ///
 /// Displays as RFC 3339 with nine fraction digits and `Z`: the fixed width the engine puts before a record.
@@ -46,16 +73,15 @@ impl Timestamp {
         self.0.div_euclid(NANOS)
     }
 
-    /// Reads the engine's `seconds[.fraction]`; a fraction is padded or cut to nine digits.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// Reads the engine's `seconds[.fraction]`.
+    pub(crate) fn parse(text: &str, grammar: Grammar) -> Result<Self, String> {
         let invalid = || format!("failed to parse value as time or duration: {text:?}");
-        let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-        let digits_only = fraction.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits_only || !(1..=20).contains(&fraction.len()) {
-            return Err(invalid());
-        }
+        let (seconds, fraction) = match text.split_once('.') {
+            None => (text, Some(0)),
+            Some((seconds, fraction)) => (seconds, grammar.nanos(fraction)),
+        };
         let seconds: i64 = seconds.parse().map_err(|_| invalid())?;
-        let nanos: i64 = format!("{fraction:0<9.9}").parse().map_err(|_| invalid())?;
+        let nanos = fraction.ok_or_else(invalid)?;
         Ok(Self(seconds.saturating_mul(NANOS).saturating_add(nanos)))
     }
 }
@@ -132,25 +158,35 @@ mod tests {
 
     #[test]
     fn a_fraction_is_padded_or_cut_to_nanoseconds() {
-        let nanos = |text| Timestamp::parse(text).map(Timestamp::nanos);
-        assert_eq!(nanos("5"), Ok(5_000_000_000));
-        assert_eq!(nanos("5.1"), Ok(5_100_000_000));
-        assert_eq!(nanos("5.0123456789"), Ok(5_012_345_678));
-        assert_eq!(nanos("-5"), Ok(-5_000_000_000));
+        for grammar in [Grammar::Number, Grammar::Digits] {
+            let nanos = |text| Timestamp::parse(text, grammar).map(Timestamp::nanos);
+            assert_eq!(nanos("5"), Ok(5_000_000_000));
+            assert_eq!(nanos("5.1"), Ok(5_100_000_000));
+            assert_eq!(nanos("5.0123456789"), Ok(5_012_345_678));
+            assert_eq!(nanos("5.123456789"), Ok(5_123_456_789));
+            assert_eq!(nanos("-5"), Ok(-5_000_000_000));
+        }
     }
 
     #[test]
-    fn anything_but_seconds_and_digits_is_refused() {
-        for text in [
-            "",
-            "now",
-            "2026-01-01T00:00:00Z",
-            "5.",
-            "5.-1",
-            "5.1.1",
-            "5.123456789012345678901",
-        ] {
-            assert!(Timestamp::parse(text).is_err(), "{text:?} was taken");
+    fn anything_but_seconds_and_a_fraction_is_refused() {
+        for text in ["", "now", "2026-01-01T00:00:00Z", "5.x", "5.1.1"] {
+            for grammar in [Grammar::Number, Grammar::Digits] {
+                let parsed = Timestamp::parse(text, grammar);
+                assert!(parsed.is_err(), "{text:?} was taken by {grammar:?}");
+            }
         }
+    }
+
+    #[test]
+    fn grammars_differ_in_signs_and_in_how_many_digits_they_take() {
+        let taken = |text| {
+            [Grammar::Number, Grammar::Digits]
+                .map(|grammar| Timestamp::parse(text, grammar).is_ok())
+        };
+        assert_eq!(taken("5."), [false, true]);
+        assert_eq!(taken("5.-1"), [true, false]);
+        assert_eq!(taken("5.000000000000000000001"), [true, false]);
+        assert_eq!(taken("5.12345678901234567890"), [false, true]);
     }
 }

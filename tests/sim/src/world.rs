@@ -120,9 +120,8 @@ impl World {
 impl State {
     /// Finds a container by id, name or unambiguous prefix of the id, in this order.
     pub(crate) fn find(&self, reference: &str) -> Result<&Instance, Refusal> {
-        let name = reference.strip_prefix('/').unwrap_or(reference);
         let exact = |instance: &&Instance| instance.id == reference;
-        let named = |instance: &&Instance| instance.name == name;
+        let named = |instance: &&Instance| instance.name == reference;
         if let Some(found) = self
             .instances
             .iter()

@@ -54,6 +54,7 @@ async fn a_life_has_its_events_in_the_measured_order() {
     assert_eq!(events[4]["Actor"]["Attributes"]["name"], "shop");
     assert_eq!(events[5]["Actor"]["Attributes"]["signal"], "15");
     assert_eq!(events[10]["Actor"]["Attributes"]["exitCode"], "7");
+    assert_eq!(events[10]["Actor"]["Attributes"]["execDuration"], "0");
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,4 +241,28 @@ async fn events_can_be_dropped_repeated_and_cut() {
     sim.fault(Fault::end(Ending::Torn).on(Endpoint::Events));
     assert_eq!(feed.next().await, Err(End::Torn));
     assert_eq!(sim.stats().faults, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_lines_of_json_from_api_1_52_and_a_bad_time_is_refused_like_that_of_a_log() {
+    for (engine, kind, status) in [
+        (Engine::docker_20_10(), "application/json", 500),
+        (Engine::docker_28(), "application/json", 400),
+        (Engine::current(), "application/jsonl", 400),
+    ] {
+        let sim = Sim::new(engine);
+        let feed = get(&sim, "/events?since=1&until=2").await;
+        assert_eq!(feed.headers["content-type"], kind);
+        assert_eq!(get(&sim, "/events?since=now").await.status, status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_since_of_zero_replays_and_deaths_tell_their_duration_from_24() {
+    let sim = Sim::new(Engine::docker_20_10());
+    sim.container("web").run().exit(0);
+    let events = past(&sim, "since=0").await;
+    assert_eq!(actions(&events), "create start die");
+    let attributes = events[2]["Actor"]["Attributes"].as_object().unwrap();
+    assert!(!attributes.contains_key("execDuration"));
 }

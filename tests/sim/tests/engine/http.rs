@@ -126,7 +126,7 @@ async fn inspect_follows_the_containers_life() {
 async fn a_container_is_found_by_id_name_or_unambiguous_prefix() {
     let sim = Sim::new(Engine::current());
     let web = sim.container("web").run();
-    for reference in [web.id(), "web", "/web", "%77eb", &web.id()[..12]] {
+    for reference in [web.id(), "web", "%77eb", &web.id()[..12]] {
         let found = json(&sim, &format!("/containers/{reference}/json")).await;
         assert_eq!(found["Id"], web.id(), "{reference}");
     }
@@ -251,4 +251,51 @@ async fn it_serves_on_many_threads_too() {
     }
     web.exit(0);
     assert_eq!(readers.join_all().await, [13_000; 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubled_slash_is_answered_with_the_clean_path() {
+    let sim = Sim::new(Engine::current());
+    sim.container("web").run();
+    for target in ["/containers//web/json?a=1", "/containers/%2Fweb/json?a=1"] {
+        let moved = get(&sim, target).await;
+        assert_eq!(moved.status, 301);
+        assert_eq!(moved.headers["location"], "/containers/web/json?a=1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_below_api_1_24_is_plain_text() {
+    let sim = Sim::new(Engine::docker_20_10());
+    let refused = async |target: &str| {
+        let response = get(&sim, target).await;
+        let kind = response.headers["content-type"].clone();
+        (response.status, kind)
+    };
+    let (status, kind) = refused("/v1.23/containers/unknown/json").await;
+    assert_eq!(
+        (status.as_u16(), kind.to_str().unwrap()),
+        (404, "text/plain; charset=utf-8")
+    );
+    assert_eq!(
+        refused("/v1.11/version").await.1,
+        "text/plain; charset=utf-8"
+    );
+    assert_eq!(
+        refused("/v1.24/containers/unknown/json").await.1,
+        "application/json"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_who_accepts_the_version_tells_that_it_is_not_experimental() {
+    let sim = Sim::new(Engine::docker_20_10());
+    let taken = get(&sim, "/v1.41/containers/unknown/json").await;
+    assert_eq!(taken.headers["docker-experimental"], "false");
+    let refused = get(&sim, "/v1.42/containers/unknown/json").await;
+    assert!(!refused.headers.contains_key("docker-experimental"));
+    assert_eq!(refused.headers["api-version"], "1.41");
+    let nowhere = get(&sim, "/v1.42/unknown").await;
+    assert_eq!(nowhere.status, 404);
+    assert!(!nowhere.headers.contains_key("api-version"));
 }

@@ -195,7 +195,11 @@ async fn every_record_is_an_http_chunk_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_type_is_told_only_from_api_1_42() {
+async fn a_content_type_is_told_from_23_and_never_multiplexed_below_api_1_42() {
+    let old = Sim::new(Engine::docker_20_10());
+    old.container("web").create();
+    let untold = get(&old, "/containers/web/logs?stdout=1").await;
+    assert!(!untold.headers.contains_key("content-type"));
     let sim = Sim::new(Engine::docker_24());
     sim.container("web").create();
     sim.container("tty").tty().create();
@@ -206,14 +210,14 @@ async fn a_content_type_is_told_only_from_api_1_42() {
             .get("content-type")
             .map(|value| value.to_str().unwrap().to_owned())
     };
-    assert_eq!(told("/v1.41/containers/web/logs?stdout=1").await, None);
+    let raw = Some("application/vnd.docker.raw-stream".to_owned());
+    assert_eq!(told("/v1.41/containers/web/logs?stdout=1").await, raw);
     let multiplexed = Some("application/vnd.docker.multiplexed-stream".to_owned());
     assert_eq!(
         told("/v1.42/containers/web/logs?stdout=1").await,
         multiplexed
     );
     assert_eq!(told("/containers/web/logs?stdout=1").await, multiplexed);
-    let raw = Some("application/vnd.docker.raw-stream".to_owned());
     assert_eq!(told("/v1.43/containers/tty/logs?stdout=1").await, raw);
 }
 
@@ -290,4 +294,40 @@ async fn no_stream_at_all_is_a_bad_request_and_details_are_refused() {
     let details = get(&sim, "/containers/web/logs?stdout=1&details=1").await;
     assert_eq!(details.status, StatusCode::NOT_IMPLEMENTED);
     assert_eq!(sim.stats().requests(Endpoint::Logs), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_time_is_judged_after_the_container_on_20_10_and_before_it_now() {
+    for (engine, unknown, unreadable) in [
+        (Engine::docker_20_10(), 404, 501),
+        (Engine::current(), 400, 400),
+    ] {
+        let sim = Sim::new(engine);
+        sim.container("none").driver(Driver::none()).create();
+        let status = async |name: &str| {
+            let target = format!("/containers/{name}/logs?stdout=1&since=now");
+            get(&sim, &target).await.status
+        };
+        assert_eq!(status("unknown").await, unknown);
+        assert_eq!(status("none").await, unreadable);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_until_of_zero_is_none_only_as_that_one_word() {
+    let (sim, web) = scripted(Engine::current(), &[]);
+    web.stdout("1\n");
+    assert_eq!(read(&sim, "&until=0").await, "1 ");
+    assert_eq!(read(&sim, "&until=0.0").await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_record_of_the_local_driver_has_a_frame_only_with_its_stamp() {
+    let sim = Sim::new(Engine::docker_20_10());
+    let web = sim.container("web").driver(Driver::local()).run();
+    web.stdout([b'x'; 16 * 1024]);
+    web.stdout("\n");
+    assert_eq!(lines(&sim, "web", "stdout=1&tail=1").await, [""; 0]);
+    let stamped = lines(&sim, "web", "stdout=1&tail=1&timestamps=1").await;
+    assert_eq!(stamped[0].len(), 31);
 }

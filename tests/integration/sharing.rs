@@ -1,0 +1,162 @@
+//! One lease feeds every subscriber, and none of them harms another.
+
+use pulsetail::proto::{NoticeKind, StreamLogsRequest, stream_logs_request::Start};
+use pulsetail_sim::{Endpoint, Engine};
+
+use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
+use crate::subscriber::{Subscriber, lines_of};
+
+#[tokio::test]
+async fn any_number_of_subscribers_share_one_lease() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("old\n");
+    let server = Server::start_with(&sim, &["--rotation=10m"]).await;
+    let mut subscribers = Vec::new();
+    for place in 0..10 {
+        let request = if place % 2 == 0 {
+            all("web")
+        } else {
+            followed("web")
+        };
+        subscribers.push(server.open(request).await);
+    }
+    web.stdout("new\n");
+    for (place, subscriber) in subscribers.iter_mut().enumerate() {
+        let expected: &[&str] = if place % 2 == 0 {
+            &["old", "new"]
+        } else {
+            &["new"]
+        };
+        subscriber.entries(expected.len()).await;
+        assert_eq!(subscriber.texts(), expected);
+    }
+    assert_eq!(server.leases(), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_joins_late_gets_history_and_then_what_is_live_without_a_seam() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let mut subscribers: Vec<Subscriber> = Vec::new();
+    let mut written = 0;
+    for _ in 0..8 {
+        // Written while it is being opened.
+        let writing = until(|| {
+            (0..100).for_each(|n| web.stdout(format!("{}\n", written + n)));
+            written += 100;
+            false
+        });
+        tokio::select! {
+            joined = server.open(all("web")) => subscribers.push(joined),
+            () = writing => {}
+        }
+    }
+    for subscriber in &mut subscribers {
+        subscriber.entries(written).await;
+        assert!(subscriber.lines() == lines_of(&web), "a seam");
+        assert!(subscriber.gaps().is_empty());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_does_not_read_delays_nobody_and_loses_nothing() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start_with(&sim, &["--rotation=10m"]).await;
+    let mut slow_client =
+        pulsetail::proto::log_service_client::LogServiceClient::new(server.dial());
+    let slow = slow_client.stream_logs(all("web")).await.unwrap();
+    let mut fast = server.open(all("web")).await;
+    let pad = "p".repeat(1_000);
+    // More than the ring and every buffer on the way hold.
+    for n in 0..12_000 {
+        web.stdout(format!("{n} {pad}\n"));
+        if n % 1_000 == 999 {
+            fast.entries(n).await;
+        }
+    }
+    fast.entries(12_000).await;
+    let expected = lines_of(&web);
+    assert!(fast.lines() == expected, "the fast one missed something");
+    let mut slow = Subscriber::opened(slow.into_inner()).await.unwrap();
+    slow.entries(12_000).await;
+    assert!(slow.lines() == expected, "the slow one missed something");
+    assert!(slow.gaps().is_empty(), "{:?}", slow.gaps());
+    assert!(
+        slow.notices().contains(&NoticeKind::FellBehind),
+        "it never fell behind"
+    );
+    server.stop().await;
+}
+
+#[allow(clippy::too_many_lines, reason = "a table, read top to bottom")]
+#[tokio::test]
+async fn the_engine_is_asked_in_the_version_both_know_and_never_for_since() {
+    let engines = [
+        (Engine::docker_20_10(), "/v1.41/"),
+        (Engine::docker_24(), "/v1.43/"),
+        (Engine::current().api(40, 44), "/v1.44/"),
+        (Engine::current(), "/v1.51/"),
+    ];
+    for (release, prefix) in engines {
+        let sim = engine_of(release);
+        let web = sim.container("web").run();
+        (0..500).for_each(|n| web.stdout(format!("{n}\n")));
+        let server = Server::start(&sim).await;
+        let starts = [
+            Start::FromBeginning(true),
+            Start::TailLines(3),
+            Start::Since(prost_types::Timestamp::default()),
+            Start::SinceAgo(prost_types::Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
+        ];
+        for start in starts {
+            let start = Some(start);
+            let read = server
+                .read(StreamLogsRequest {
+                    start,
+                    ..stored("web")
+                })
+                .await;
+            let until = Some(prost_types::Timestamp {
+                seconds: 1 << 33,
+                nanos: 0,
+            });
+            let cursors = read.cursors();
+            let again = StreamLogsRequest {
+                cursors,
+                until,
+                ..stored("web")
+            };
+            server.read(again).await;
+        }
+        server.open(followed("web")).await.caught_up().await;
+        let requests = sim.requests();
+        let bare = [Endpoint::Ping, Endpoint::Version];
+        for request in requests.iter().filter(|r| !bare.contains(&r.endpoint)) {
+            assert!(request.target.starts_with(prefix), "{}", request.target);
+            assert_eq!(request.method, "GET");
+        }
+        let logs: Vec<_> = requests
+            .iter()
+            .filter(|r| r.endpoint == Endpoint::Logs)
+            .collect();
+        assert!(logs.len() > 4, "nothing was read");
+        for request in logs {
+            let query = request.target.split_once('?').unwrap().1;
+            // bollard's constants, which the engine takes for unset.
+            let rest = query.replace("since=0&", "").replace("until=0&", "");
+            assert!(
+                !rest.contains("since") && !rest.contains("until"),
+                "{query}"
+            );
+        }
+        server.stop().await;
+    }
+}

@@ -1,0 +1,270 @@
+//! A client that keeps all it is told, and holds every stream to the contract's order.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pulsetail::proto::{
+    self, ContainerChangeKind, Gap, LogEntry, NoticeKind, Opened, StreamLogsResponse,
+    log_entry::Line as Content, stream_logs_response::Event,
+};
+use pulsetail_sim::Container;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, Streaming};
+
+use crate::harness::DEADLINE;
+
+/// One subscription and what it brought.
+pub(crate) struct Subscriber {
+    messages: Streaming<StreamLogsResponse>,
+    /// Everything so far, in order.
+    pub(crate) events: Vec<Event>,
+    /// Entries so far.
+    pub(crate) count: usize,
+}
+
+/// What tells a line from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) stream: proto::Stream,
+    pub(crate) time: i64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Subscriber {
+    pub(crate) async fn opened(messages: Streaming<StreamLogsResponse>) -> Result<Self, Status> {
+        let mut subscriber = Self {
+            messages,
+            events: Vec::new(),
+            count: 0,
+        };
+        match subscriber.next(Instant::now() + DEADLINE).await? {
+            true => Ok(subscriber),
+            false => panic!("the stream ended before it was opened"),
+        }
+    }
+
+    /// Reads until what was heard is as wanted.
+    pub(crate) async fn until(&mut self, mut wanted: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !wanted(self) {
+            match self.next(deadline).await {
+                Ok(true) => {}
+                ended => panic!("the stream ended early, {ended:?}, after{}", self.story()),
+            }
+        }
+    }
+
+    /// Reads until so many entries have come in all.
+    pub(crate) async fn entries(&mut self, count: usize) {
+        self.until(|heard| heard.count >= count).await;
+    }
+
+    /// Reads until the stream is live.
+    pub(crate) async fn caught_up(&mut self) {
+        let live = |event: &Event| matches!(event, Event::CaughtUp(_));
+        self.until(|heard| heard.events.iter().any(live)).await;
+    }
+
+    /// Reads until a container's change of this kind.
+    pub(crate) async fn change(&mut self, kind: ContainerChangeKind) {
+        self.until(|heard| heard.changes().contains(&kind)).await;
+    }
+
+    /// Reads to the end, and says how it was.
+    pub(crate) async fn end(&mut self) -> Result<(), Status> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.next(deadline).await? {}
+        Ok(())
+    }
+
+    async fn next(&mut self, deadline: Instant) -> Result<bool, Status> {
+        let Ok(message) = timeout_at(deadline, self.messages.message()).await else {
+            panic!("nothing more came, after{}", self.story());
+        };
+        let Some(message) = message? else {
+            let closed = matches!(self.events.last(), Some(Event::Closing(_)));
+            assert!(closed, "no closing, after{}", self.story());
+            return Ok(false);
+        };
+        let event = message.event.expect("a message says something");
+        self.check(&event);
+        if let Event::Batch(batch) = &event {
+            self.count += batch.entries.len();
+        }
+        self.events.push(event);
+        Ok(true)
+    }
+
+    /// What the contract says of every message.
+    fn check(&self, event: &Event) {
+        let first = self.events.is_empty();
+        let opens = matches!(event, Event::Opened(_));
+        assert_eq!(opens, first, "`opened` comes first, and once");
+        let closed = matches!(self.events.last(), Some(Event::Closing(_)));
+        assert!(!closed, "something came behind `closing`");
+        if let Event::Batch(batch) = event {
+            assert!(!batch.entries.is_empty(), "an empty batch");
+            assert!((1..=160).contains(&batch.cursor.len()), "{}", batch.cursor);
+            assert!(batch.entries.iter().all(|entry| entry.line.is_some()));
+        }
+    }
+
+    pub(crate) fn first(&self) -> &Opened {
+        match self.events.first() {
+            Some(Event::Opened(opened)) => opened,
+            other => panic!("not `opened`: {other:?}"),
+        }
+    }
+
+    pub(crate) fn all_entries(&self) -> impl Iterator<Item = &LogEntry> {
+        self.events.iter().flat_map(entries_of)
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        self.all_entries().map(line).collect()
+    }
+
+    /// The lines as text, those that are no UTF-8 as `<raw>`.
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        self.all_entries().map(text).collect()
+    }
+
+    /// The lines of one container.
+    pub(crate) fn texts_of(&self, name: &str) -> Vec<&str> {
+        let batches = self.events.iter().filter(|event| match event {
+            Event::Batch(batch) => batch.container.as_ref().is_some_and(|c| c.name == name),
+            _ => false,
+        });
+        batches.flat_map(entries_of).map(text).collect()
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<&Gap> {
+        let gap = |event| match event {
+            #[allow(clippy::needless_borrowed_reference, reason = "it types the closure")]
+            &Event::Gap(ref gap) => Some(gap),
+            _ => None,
+        };
+        self.events.iter().filter_map(gap).collect()
+    }
+
+    pub(crate) fn changes(&self) -> Vec<ContainerChangeKind> {
+        let change = |event: &Event| match event {
+            Event::ContainerChange(change) => Some(change.kind()),
+            _ => None,
+        };
+        self.events.iter().filter_map(change).collect()
+    }
+
+    pub(crate) fn notices(&self) -> Vec<NoticeKind> {
+        let notice = |event: &Event| match event {
+            Event::Notice(notice) => Some(notice.kind()),
+            _ => None,
+        };
+        self.events.iter().filter_map(notice).collect()
+    }
+
+    pub(crate) fn closing(&self) -> &proto::Closing {
+        match self.events.last() {
+            Some(Event::Closing(closing)) => closing,
+            other => panic!("not `closing`: {other:?}"),
+        }
+    }
+
+    /// The newest cursor of every container that has one.
+    pub(crate) fn cursors(&self) -> Vec<String> {
+        cursors_after(&self.events)
+    }
+
+    /// What came, for people.
+    fn story(&self) -> String {
+        let mut story = String::new();
+        for event in &self.events {
+            let told = match event {
+                Event::Batch(batch) => {
+                    let first = batch.entries.first().map_or("", text);
+                    let last = batch.entries.last().map_or("", text);
+                    let count = batch.entries.len();
+                    write!(story, "\n  {count} entries, {first:.40} .. {last:.40}")
+                }
+                other => write!(story, "\n  {other:?}"),
+            };
+            told.expect("a string takes everything");
+        }
+        story
+    }
+}
+
+fn entries_of(event: &Event) -> &[LogEntry] {
+    match event {
+        Event::Batch(batch) => &batch.entries,
+        _ => &[],
+    }
+}
+
+/// The cursors that a client holds after these events.
+pub(crate) fn cursors_after(events: &[Event]) -> Vec<String> {
+    let mut kept = BTreeMap::new();
+    for event in events {
+        let id = |container: &Option<proto::ContainerRef>| container.clone().unwrap_or_default().id;
+        let told: Vec<(String, String)> = match event {
+            Event::Opened(opened) => {
+                let member = |m: &proto::Member| (id(&m.container), m.cursor.clone());
+                opened.members.iter().map(member).collect()
+            }
+            Event::Batch(batch) => vec![(id(&batch.container), batch.cursor.clone())],
+            Event::Gap(gap) => vec![(id(&gap.container), gap.cursor.clone())],
+            Event::ContainerChange(change) => vec![(id(&change.container), change.cursor.clone())],
+            Event::Progress(progress) => positions(progress),
+            Event::Closing(closing) => closing.progress.as_ref().map(positions).unwrap_or_default(),
+            Event::CaughtUp(_) | Event::Notice(_) => Vec::new(),
+        };
+        kept.extend(told.into_iter().filter(|(_, cursor)| !cursor.is_empty()));
+    }
+    kept.into_values().collect()
+}
+
+fn positions(progress: &proto::Progress) -> Vec<(String, String)> {
+    let position = |p: &proto::Position| (p.container_id.clone(), p.cursor.clone());
+    progress.positions.iter().map(position).collect()
+}
+
+pub(crate) fn text(entry: &LogEntry) -> &str {
+    match &entry.line {
+        Some(Content::Text(text)) => text,
+        _ => "<raw>",
+    }
+}
+
+fn line(entry: &LogEntry) -> Line {
+    let time = entry.time.expect("an entry has a time");
+    Line {
+        stream: entry.stream(),
+        time: time.seconds * 1_000_000_000 + i64::from(time.nanos),
+        bytes: match &entry.line {
+            Some(Content::Text(text)) => text.clone().into_bytes(),
+            Some(Content::Raw(raw)) => raw.to_vec(),
+            None => panic!("an entry has a line"),
+        },
+    }
+}
+
+/// The whole lines that the engine has stored, in file order.
+pub(crate) fn lines_of(container: &Container) -> Vec<Line> {
+    let (mut open, mut lines) = (BTreeMap::<_, Line>::new(), Vec::new());
+    for record in container.records() {
+        let stream = match record.stream {
+            pulsetail_sim::Stream::Stdout => proto::Stream::Stdout,
+            pulsetail_sim::Stream::Stderr => proto::Stream::Stderr,
+        };
+        let line = open.entry(record.stream).or_insert_with(|| Line {
+            stream,
+            time: record.time.nanos(),
+            bytes: Vec::new(),
+        });
+        line.bytes.extend_from_slice(&record.bytes);
+        if line.bytes.pop_if(|last| *last == b'\n').is_some() {
+            lines.extend(open.remove(&record.stream));
+        }
+    }
+    lines
+}
