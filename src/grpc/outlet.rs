@@ -19,9 +19,8 @@ use crate::proto::{self, ClosingReason, stream_logs_response::Event};
 
 /// A client that takes nothing for so long is closed.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
-/// How long `closing` waits for a client that does not read.
-const CLOSING: Duration = Duration::from_secs(1);
-/// Messages made ahead of the client.
+/// Messages made ahead of the client, beside `closing`, which has its place from
+/// the beginning.
 const AHEAD: usize = 2;
 
 /// The client's end: messages, then the status.
@@ -97,6 +96,7 @@ pub(crate) type Step = Result<Option<End>, Gone>;
 #[derive(Debug)]
 pub(crate) struct Outlet {
     messages: mpsc::Sender<proto::StreamLogsResponse>,
+    closing: mpsc::OwnedPermit<proto::StreamLogsResponse>,
     outcome: Arc<OnceLock<Result<(), Status>>>,
     messages_sent: u64,
     deadline: Option<Instant>,
@@ -108,7 +108,9 @@ pub(crate) fn outlet(
     deadline: Option<Instant>,
     draining: CancellationToken,
 ) -> (Outlet, Responses) {
-    let (sender, messages) = mpsc::channel(AHEAD);
+    let (sender, messages) = mpsc::channel(AHEAD + 1);
+    let place = sender.clone().try_reserve_owned();
+    let closing = place.expect("nothing is in the channel yet");
     let outcome = Arc::new(OnceLock::new());
     let responses = Responses {
         messages,
@@ -117,6 +119,7 @@ pub(crate) fn outlet(
     };
     let outlet = Outlet {
         messages: sender,
+        closing,
         outcome,
         messages_sent: 0,
         deadline,
@@ -166,9 +169,8 @@ impl Outlet {
         }
     }
 
-    /// Ends the stream. A client that does not read is not waited for long: the
-    /// status says what `closing` does.
-    pub(crate) async fn close(self, end: &End, progress: proto::Progress) {
+    /// Ends the stream. A client that does not read is not waited for.
+    pub(crate) fn close(self, end: &End, progress: proto::Progress) {
         let delay = end.status.err().and_then(Reason::retry_delay);
         let closing = proto::Closing {
             reason: end.closing.into(),
@@ -177,12 +179,11 @@ impl Outlet {
             message: end.message.to_owned(),
         };
         let event = Some(Event::Closing(closing));
-        let closing = self.messages.send(proto::StreamLogsResponse { event });
-        // Late or gone: there is nothing more to be said.
-        let _late = timeout(CLOSING, closing).await;
+        let sender = self.closing.send(proto::StreamLogsResponse { event });
         let status = end.status.map_err(|reason| reason.status(end.message));
-        // Before the channel closes with `self`; nobody else sets it.
+        // Before the channel closes with its senders; nobody else sets it.
         let _first = self.outcome.set(status);
+        drop(sender);
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn stream(
     if let Ok(end) = writer.run(opened, subscriptions, gaps).await {
         let positions = writer.positions(|_| true);
         let progress = writer.counts(positions);
-        writer.outlet.close(&end, progress).await;
+        writer.outlet.close(&end, progress);
     }
 }
 

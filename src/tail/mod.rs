@@ -11,6 +11,8 @@ mod cursor;
 mod history;
 mod line;
 mod live;
+#[cfg(test)]
+mod model;
 
 pub use anchor::Anchor;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR};

@@ -24,6 +24,8 @@ const LIVENESS: [&str; 2] = ["liveness", "pulsetail.v1.ServerService"];
 /// Promised is 5 s.
 const BOUND: Duration = Duration::from_secs(5);
 
+type Step = fn(&Sim);
+
 fn named(service: &str) -> HealthCheckRequest {
     let service = service.to_owned();
     HealthCheckRequest { service }
@@ -92,9 +94,8 @@ async fn a_watch_is_told_of_each_change_once() {
     if next(&mut statuses).await == NotServing {
         assert_eq!(next(&mut statuses).await, Serving);
     }
-    type Act = fn(&Sim);
-    let breaks: [(Act, Act); 2] = [(Sim::stop, Sim::start), (Sim::freeze, Sim::thaw)];
-    for (fail, recover) in breaks {
+    let (stop, start): (Step, Step) = (Sim::stop, Sim::start);
+    for (fail, recover) in [(stop, start), (Sim::freeze, Sim::thaw)] {
         // What changes nothing is not told: events, and containers that come and go.
         web.restart();
         sim.container(format!("c{}", sim.stats().all_requests()))

@@ -51,105 +51,70 @@ pub(crate) fn assert_untouched(sim: &Sim) {
     }
 }
 
-fn with_start(start: Start) -> StreamLogsRequest {
-    StreamLogsRequest {
-        start: Some(start),
-        ..stored("web")
-    }
-}
-
-fn time(seconds: i64, nanos: i32) -> Timestamp {
+const fn time(seconds: i64, nanos: i32) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 
-#[allow(clippy::too_many_lines, reason = "a table, read top to bottom")]
-fn invalid_requests() -> Vec<(&'static str, &'static str, StreamLogsRequest)> {
-    let none = StreamLogsRequest::default;
-    let mut empty = none();
-    empty.selector = Some(Selector::default());
-    let mut backwards = with_start(Start::Since(time(20, 0)));
-    backwards.until = Some(time(10, 0));
-    let mut long_ago = with_start(Start::SinceAgo(Ago {
-        seconds: 60,
-        nanos: 0,
-    }));
-    long_ago.until = Some(time(10, 0));
-    let mut until = stored("web");
-    until.until = Some(time(0, -1));
-    let mut streams = stored("web");
-    streams.streams = vec![1, 0];
-    let mut until_exit = stored("web");
-    until_exit.until_exit = true;
-    let cursor = |text: &str| StreamLogsRequest {
-        cursors: vec![text.to_owned()],
-        ..none()
-    };
-    vec![
-        ("SELECTOR_EMPTY", "selector", none()),
-        ("SELECTOR_EMPTY", "selector", empty),
-        (
-            "FIELD_INVALID",
-            "from_now",
-            with_start(Start::FromNow(false)),
-        ),
-        (
-            "FIELD_INVALID",
-            "from_beginning",
-            with_start(Start::FromBeginning(false)),
-        ),
-        (
-            "FIELD_INVALID",
-            "since",
-            with_start(Start::Since(time(1, 1_000_000_000))),
-        ),
-        (
-            "FIELD_INVALID",
-            "since",
-            with_start(Start::Since(time(i64::MAX, 0))),
-        ),
-        (
-            "FIELD_INVALID",
-            "since_ago",
-            with_start(Start::SinceAgo(Ago {
-                seconds: -1,
-                nanos: 0,
-            })),
-        ),
-        (
-            "FIELD_INVALID",
-            "since_ago",
-            with_start(Start::SinceAgo(Ago {
-                seconds: 0,
-                nanos: -1,
-            })),
-        ),
-        ("FIELD_INVALID", "until", until),
-        ("TIME_RANGE_INVALID", "until", backwards),
-        ("TIME_RANGE_INVALID", "until", long_ago),
-        ("FIELD_INVALID", "streams[1]", streams),
-        ("FIELD_INVALID", "until_exit", until_exit),
-        ("CURSOR_INVALID", "cursors[0]", cursor("")),
-        ("CURSOR_INVALID", "cursors[0]", cursor("garbage")),
-        (
-            "CURSOR_INVALID",
-            "cursors[0]",
-            cursor("/v1.41/info\r\n\r\n"),
-        ),
-        ("CURSOR_INVALID", "cursors[0]", cursor(&"A".repeat(160))),
-        (
-            "CURSOR_INVALID",
-            "cursors[0]",
-            cursor(&"A".repeat(1_000_000)),
-        ),
-    ]
+const fn ago(seconds: i64, nanos: i32) -> Start {
+    Start::SinceAgo(Ago { seconds, nanos })
 }
+
+/// A reason, the field it is told of, and what a request for `web` is made of it.
+type Wrong = (&'static str, &'static str, fn(&mut StreamLogsRequest));
+
+const WRONG: [Wrong; 18] = [
+    ("SELECTOR_EMPTY", "selector", |r| r.selector = None),
+    ("SELECTOR_EMPTY", "selector", |r| {
+        r.selector = Some(Selector::default());
+    }),
+    ("FIELD_INVALID", "from_now", |r| {
+        r.start = Some(Start::FromNow(false));
+    }),
+    ("FIELD_INVALID", "from_beginning", |r| {
+        r.start = Some(Start::FromBeginning(false));
+    }),
+    ("FIELD_INVALID", "since", |r| {
+        r.start = Some(Start::Since(time(1, 1_000_000_000)));
+    }),
+    ("FIELD_INVALID", "since", |r| {
+        r.start = Some(Start::Since(time(i64::MAX, 0)));
+    }),
+    ("FIELD_INVALID", "since_ago", |r| r.start = Some(ago(-1, 0))),
+    ("FIELD_INVALID", "since_ago", |r| r.start = Some(ago(0, -1))),
+    ("FIELD_INVALID", "until", |r| r.until = Some(time(0, -1))),
+    ("TIME_RANGE_INVALID", "until", |r| {
+        (r.start, r.until) = (Some(Start::Since(time(20, 0))), Some(time(10, 0)));
+    }),
+    ("TIME_RANGE_INVALID", "until", |r| {
+        (r.start, r.until) = (Some(ago(60, 0)), Some(time(10, 0)));
+    }),
+    ("FIELD_INVALID", "streams[1]", |r| r.streams = vec![1, 0]),
+    ("FIELD_INVALID", "until_exit", |r| r.until_exit = true),
+    ("CURSOR_INVALID", "cursors[0]", |r| {
+        r.cursors = vec![String::new()];
+    }),
+    ("CURSOR_INVALID", "cursors[0]", |r| {
+        r.cursors = vec!["garbage".into()];
+    }),
+    ("CURSOR_INVALID", "cursors[0]", |r| {
+        r.cursors = vec!["/v1.41/info\r\n\r\n".into()];
+    }),
+    ("CURSOR_INVALID", "cursors[0]", |r| {
+        r.cursors = vec!["A".repeat(160)];
+    }),
+    ("CURSOR_INVALID", "cursors[0]", |r| {
+        r.cursors = vec!["A".repeat(1_000_000)];
+    }),
+];
 
 #[tokio::test]
 async fn a_bad_field_is_named_with_its_reason_and_the_engine_hears_nothing() {
     let sim = engine();
     sim.container("web").run();
     let server = Server::start(&sim).await;
-    for (reason, field, request) in invalid_requests() {
+    for (reason, field, spoil) in WRONG {
+        let mut request = stored("web");
+        spoil(&mut request);
         let shown = format!("{request:.200?}");
         let (code, told_reason, fields) = told(&refusal(&server, request).await);
         assert_eq!(code, Code::InvalidArgument, "{shown}");

@@ -1,9 +1,11 @@
 //! One lease feeds every subscriber, and none of them harms another.
 
-use pulsetail::proto::{NoticeKind, StreamLogsRequest, stream_logs_request::Start};
+use prost_types::{Duration as Ago, Timestamp};
+use pulsetail::proto::log_service_client::LogServiceClient;
+use pulsetail::proto::{ClosingReason, NoticeKind, stream_logs_request::Start};
 use pulsetail_sim::{Endpoint, Engine};
 
-use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
+use crate::harness::{Server, all, engine, engine_of, followed, stored, until, within};
 use crate::subscriber::{Subscriber, lines_of};
 
 #[tokio::test]
@@ -67,8 +69,7 @@ async fn a_subscriber_that_does_not_read_delays_nobody_and_loses_nothing() {
     let sim = engine();
     let web = sim.container("web").run();
     let server = Server::start_with(&sim, &["--rotation=10m"]).await;
-    let mut slow_client =
-        pulsetail::proto::log_service_client::LogServiceClient::new(server.dial());
+    let mut slow_client = LogServiceClient::new(server.dial());
     let slow = slow_client.stream_logs(all("web")).await.unwrap();
     let mut fast = server.open(all("web")).await;
     let pad = "p".repeat(1_000);
@@ -93,7 +94,47 @@ async fn a_subscriber_that_does_not_read_delays_nobody_and_loses_nothing() {
     server.stop().await;
 }
 
-#[allow(clippy::too_many_lines, reason = "a table, read top to bottom")]
+#[tokio::test]
+async fn a_client_that_reads_late_is_told_the_end_all_the_same() {
+    let sim = engine();
+    let line = "w".repeat(20_000);
+    // At one of these lengths the last message meets buffers that are full.
+    for batches in 0..12 {
+        let container = sim.container(format!("c{batches}")).run();
+        (0..batches * 4).for_each(|_| container.stdout(format!("{line}\n")));
+    }
+    let server = Server::start(&sim).await;
+    for batches in 0..12 {
+        let mut client = LogServiceClient::new(server.dial());
+        let request = stored(&format!("c{batches}"));
+        let unread = client.stream_logs(request).await.unwrap().into_inner();
+        within(sim.wait_until(|stats| stats.log_streams == 0)).await;
+        let mut subscriber = Subscriber::opened(unread).await.unwrap();
+        subscriber.end().await.expect("it ends with OK");
+        assert_eq!(subscriber.count, batches * 4);
+        assert_eq!(subscriber.closing().reason(), ClosingReason::Completed);
+    }
+    server.stop().await;
+}
+
+async fn read_in_every_way(server: &Server) {
+    let time = |seconds| Timestamp { seconds, nanos: 0 };
+    let ago = |seconds| Ago { seconds, nanos: 0 };
+    let starts = [
+        Start::FromBeginning(true),
+        Start::TailLines(3),
+        Start::Since(time(0)),
+        Start::SinceAgo(ago(1)),
+    ];
+    for start in starts {
+        let mut request = stored("web");
+        request.start = Some(start);
+        request.until = Some(time(1 << 33));
+        request.cursors = server.read(request.clone()).await.cursors();
+        server.read(request).await;
+    }
+}
+
 #[tokio::test]
 async fn the_engine_is_asked_in_the_version_both_know_and_never_for_since() {
     let engines = [
@@ -107,35 +148,7 @@ async fn the_engine_is_asked_in_the_version_both_know_and_never_for_since() {
         let web = sim.container("web").run();
         (0..500).for_each(|n| web.stdout(format!("{n}\n")));
         let server = Server::start(&sim).await;
-        let starts = [
-            Start::FromBeginning(true),
-            Start::TailLines(3),
-            Start::Since(prost_types::Timestamp::default()),
-            Start::SinceAgo(prost_types::Duration {
-                seconds: 1,
-                nanos: 0,
-            }),
-        ];
-        for start in starts {
-            let start = Some(start);
-            let read = server
-                .read(StreamLogsRequest {
-                    start,
-                    ..stored("web")
-                })
-                .await;
-            let until = Some(prost_types::Timestamp {
-                seconds: 1 << 33,
-                nanos: 0,
-            });
-            let cursors = read.cursors();
-            let again = StreamLogsRequest {
-                cursors,
-                until,
-                ..stored("web")
-            };
-            server.read(again).await;
-        }
+        read_in_every_way(&server).await;
         server.open(followed("web")).await.caught_up().await;
         let requests = sim.requests();
         let bare = [Endpoint::Ping, Endpoint::Version];

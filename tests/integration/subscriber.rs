@@ -139,12 +139,11 @@ impl Subscriber {
     }
 
     pub(crate) fn gaps(&self) -> Vec<&Gap> {
-        let gap = |event| match event {
-            #[allow(clippy::needless_borrowed_reference, reason = "it types the closure")]
-            &Event::Gap(ref gap) => Some(gap),
+        let gaps = self.events.iter().filter_map(|event| match event {
+            Event::Gap(gap) => Some(gap),
             _ => None,
-        };
-        self.events.iter().filter_map(gap).collect()
+        });
+        gaps.collect()
     }
 
     pub(crate) fn changes(&self) -> Vec<ContainerChangeKind> {

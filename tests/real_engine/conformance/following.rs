@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::block_in_place;
 use tokio::time;
 
@@ -88,10 +89,7 @@ async fn shapes(
     script: &Script,
     streams: Vec<Response>,
 ) -> io::Result<Vec<Shape>> {
-    let mut answers = Vec::new();
-    for stream in streams {
-        answers.push(stream.whole().await);
-    }
+    let answers = join_all(streams.into_iter().map(Response::whole)).await;
     let stamps = Stamps::of(&everything(address, script).await?, script.is_tty());
     Ok(answers
         .iter()

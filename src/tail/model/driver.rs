@@ -1,0 +1,388 @@
+//! Does to the model what `Live` asks, between mishaps.
+
+use std::time::Duration;
+
+use proptest::sample::Index;
+
+use super::log::{Log, MS};
+use super::op::Op;
+use super::paths::Paths;
+use crate::docker::Tail;
+use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings};
+
+pub(super) const MAX_LINE: usize = 1 << 20;
+/// Requests that suffice to get over the last mishap.
+const SETTLING: usize = 60;
+
+/// What the machine reads.
+#[derive(Debug)]
+enum Reading {
+    /// `base..end`: what was stored when it was asked for.
+    Snapshot {
+        base: usize,
+        at: usize,
+        end: usize,
+    },
+    /// `base`: what was retained when it was opened. `limit`: end of the run it
+    /// follows, once that is over.
+    Lease {
+        base: usize,
+        at: usize,
+        limit: Option<usize>,
+        stalled: bool,
+    },
+    Ask,
+    Rest,
+}
+
+/// What was delivered between two gaps.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Lines begin here at the earliest.
+    pub(super) start: usize,
+    /// Those ended before it are not wanted.
+    pub(super) wanted: usize,
+    /// Behind the last record read; `None`: the segment goes on.
+    pub(super) end: Option<usize>,
+}
+
+/// The machine, the model and what has come of them.
+pub(super) struct Driver {
+    pub(super) log: Log,
+    pub(super) live: Live,
+    pub(super) delivered: Vec<Delivery>,
+    pub(super) segments: Vec<Segment>,
+    pub(super) paths: Paths,
+    pub(super) requests: usize,
+    reading: Reading,
+    probing: bool,
+    /// A run began since the container was last asked about.
+    started: bool,
+    away: usize,
+    now: Duration,
+}
+
+impl Driver {
+    pub(super) fn new(log: Log, seed: u64) -> Self {
+        let (live, next) = Live::new(Settings {
+            rotation: Duration::from_secs(30),
+            max_line: MAX_LINE,
+            dialect: Dialect::default(),
+            seed,
+        });
+        let mut driver = Self {
+            log,
+            live,
+            delivered: Vec::new(),
+            segments: Vec::new(),
+            paths: Paths::default(),
+            requests: 0,
+            reading: Reading::Rest,
+            probing: false,
+            started: false,
+            away: 0,
+            now: Duration::ZERO,
+        };
+        driver.follow(next);
+        driver
+    }
+
+    pub(super) fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Write(_) | Op::Burst(..) | Op::Fat(_) | Op::Span(..) => op.write_to(&mut self.log),
+            Op::Deliver(records) => self.deliver(*records),
+            Op::Elapse => self.elapse(),
+            Op::Exit => self.exit(),
+            Op::Start => {
+                self.started |= !self.log.running;
+                self.log.running = true;
+            }
+            Op::Break => self.fail(),
+            Op::EndClean => self.end_clean(),
+            Op::Stall => self.stall(),
+            Op::GoBack(to) => self.go_back(*to, false),
+            Op::Repeat(of) => self.go_back(*of, true),
+            Op::Delete(until) => self.delete(*until),
+            Op::Away(requests) => {
+                self.away = *requests;
+                self.fail();
+            }
+            Op::Step => self.log.step_back(3_600_000 * MS),
+        }
+    }
+
+    /// Behind an empty log there is no anchor: what is deleted before its first
+    /// read leaves no trace.
+    fn delete(&mut self, until: Index) {
+        if self.live.position().anchor.is_some() {
+            let retained = self.log.end() - self.log.base;
+            self.log.delete(self.log.base + until.index(retained + 1));
+        }
+    }
+
+    fn deliver(&mut self, records: usize) {
+        // The probe's answer may overtake the lease, or the other way round.
+        let answer_first = records % 2 == 1;
+        if self.probing && answer_first {
+            self.answer();
+        }
+        let _left = (0..records).find(|_| !self.pump());
+        if self.probing && !answer_first {
+            self.answer();
+        }
+    }
+
+    fn answer(&mut self) {
+        self.probing = false;
+        let last = self.log.window(Tail::Last(1)).next();
+        self.feed(Event::Probed(last.map(|at| self.log.records[at].clone())));
+    }
+
+    /// One event of what is being read; `false`: nothing comes.
+    fn pump(&mut self) -> bool {
+        let event = match &mut self.reading {
+            Reading::Rest if !self.started => return false,
+            // A short run may be over by now.
+            Reading::Rest => Event::Running,
+            _ if self.away > 0 => {
+                self.away -= 1;
+                Event::Broken
+            }
+            Reading::Ask if self.log.running => Event::Running,
+            Reading::Ask => Event::Stopped,
+            Reading::Snapshot { at, end, .. } if at == end => Event::End,
+            Reading::Lease {
+                limit: Some(_),
+                stalled: true,
+                ..
+            } => Event::End,
+            Reading::Lease { stalled: true, .. } => return false,
+            Reading::Lease {
+                at,
+                limit: Some(limit),
+                ..
+            } if at == limit => Event::End,
+            Reading::Lease { at, .. } if *at == self.log.end() => return false,
+            Reading::Snapshot { at, .. } | Reading::Lease { at, .. } => {
+                *at += 1;
+                Event::Record(self.log.records[*at - 1].clone())
+            }
+        };
+        self.feed(event);
+        true
+    }
+
+    pub(super) fn elapse(&mut self) {
+        if let Some(deadline) = self.live.deadline() {
+            self.now = self.now.max(deadline);
+            self.feed(Event::Elapsed);
+        }
+    }
+
+    fn exit(&mut self) {
+        self.log.exit();
+        let end = self.log.end();
+        if let Reading::Lease { limit, .. } = &mut self.reading {
+            limit.get_or_insert(end);
+        }
+    }
+
+    /// Breaks what is being read; an engine that is asked nothing cannot fail.
+    fn fail(&mut self) {
+        if !matches!(self.reading, Reading::Rest) {
+            self.feed(Event::Broken);
+        }
+    }
+
+    fn end_clean(&mut self) {
+        if matches!(self.reading, Reading::Lease { .. }) {
+            self.feed(Event::End);
+        }
+    }
+
+    fn stall(&mut self) {
+        if let Reading::Lease { stalled, .. } = &mut self.reading {
+            *stalled = true;
+        }
+    }
+
+    /// Only what the guard can see: a record that is not behind the last one of
+    /// its stream, or of the log, and no part in a line.
+    fn go_back(&mut self, to: Index, once: bool) {
+        let oriented = self.live.is_oriented();
+        let read = oriented.then(|| self.at(self.live.position())).flatten();
+        let Reading::Lease {
+            base,
+            at,
+            stalled: false,
+            ..
+        } = &mut self.reading
+        else {
+            return;
+        };
+        let Some(newest) = self.log.records[*base..*at].last() else {
+            return;
+        };
+        let back = *base + to.index(*at - *base);
+        let record = &self.log.records[back];
+        let mut of_stream = self.log.records[..*at].iter().rev();
+        let last = of_stream
+            .find(|r| r.stream == record.stream)
+            .expect("itself");
+        let repeats = record.time == last.time && last.ends_line();
+        let seen = record.time <= newest.time && (record.time < last.time || repeats);
+        let between = [back, *at]
+            .into_iter()
+            .all(|at| self.log.is_between_lines(at));
+        if seen && between {
+            // Before the anchor has come, what is repeated alone makes a skip.
+            match once {
+                true if read.is_none_or(|read| read + 1 != *at) => return,
+                true => {}
+                false => *at = back + 1,
+            }
+            self.feed(Event::Record(self.log.records[back].clone()));
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.started &= !matches!(event, Event::Running | Event::Stopped);
+        let (before, oriented) = (self.live.position(), self.live.is_oriented());
+        self.paths.runs_over += u64::from(event == Event::Stopped);
+        let mut out = Vec::new();
+        let next = self.live.on(event, self.now, &mut out);
+        if !oriented && self.live.is_oriented() {
+            self.oriented();
+        }
+        for delivery in out {
+            self.paths.replaced += u64::from(delivery == Delivery::Replaced);
+            if let Delivery::Gap(_) = delivery {
+                self.gap(before);
+            }
+            self.delivered.push(delivery);
+        }
+        self.follow(next);
+    }
+
+    fn oriented(&mut self) {
+        let Reading::Snapshot { base, end, .. } = self.reading else {
+            panic!("oriented without a snapshot");
+        };
+        self.segments.push(Segment {
+            start: base,
+            wanted: end,
+            end: None,
+        });
+    }
+
+    /// A gap is told only of an anchor that is not retained whole.
+    fn gap(&mut self, before: Position) {
+        let Reading::Snapshot { base: start, .. } = self.reading else {
+            panic!("a gap outside a snapshot");
+        };
+        self.paths.gaps += 1;
+        let at = self.at(before).expect("a gap needs an anchor");
+        let first = self.log.first_of(at);
+        assert!(
+            first < start,
+            "a gap at {at} ({first}), but all from {start} on is retained"
+        );
+        let segment = self.segments.last_mut().expect("oriented");
+        segment.end = Some(at + 1);
+        self.segments.push(Segment {
+            start,
+            wanted: start,
+            end: None,
+        });
+    }
+
+    /// Index of the last record read.
+    pub(super) fn at(&self, position: Position) -> Option<usize> {
+        let start = self.segments.last().map_or(0, |segment| segment.start);
+        Some(self.log.find(position.anchor?, start))
+    }
+
+    fn follow(&mut self, next: Next) {
+        let oriented = self.live.is_oriented();
+        self.requests += usize::from(!matches!(next, Next::More | Next::Rest));
+        match next {
+            Next::More => return,
+            Next::Probe => {
+                self.paths.probes += 1;
+                self.probing = true;
+                return;
+            }
+            Next::Lease(tail) => {
+                self.paths.rotations += 1;
+                let open = self.live.position().open != [None; 3];
+                self.paths.rotations_in_a_line += u64::from(open);
+                let (at, end) = (self.log.window(tail).start, self.log.end());
+                let limit = Some(end).filter(|_| !self.log.running);
+                self.reading = Reading::Lease {
+                    base: self.log.base,
+                    at,
+                    limit,
+                    stalled: false,
+                };
+            }
+            Next::Snapshot(tail) => {
+                let wide = u64::from(tail != Tail::Last(64));
+                self.paths.resyncs += u64::from(oriented);
+                self.paths.widened += u64::from(oriented) * wide;
+                self.paths.orientations_widened += u64::from(!oriented) * wide;
+                let window = self.log.window(tail);
+                self.reading = Reading::Snapshot {
+                    base: self.log.base,
+                    at: window.start,
+                    end: window.end,
+                };
+            }
+            Next::Ask => self.reading = Reading::Ask,
+            Next::Rest => self.reading = Reading::Rest,
+            Next::Done => panic!("there is no end to a live log"),
+        }
+        self.probing = false;
+    }
+
+    /// No more mishaps: everything stored must come, with few requests.
+    pub(super) fn settle(&mut self) {
+        self.away = 0;
+        let last = self.requests + SETTLING;
+        loop {
+            assert!(self.requests < last, "asks and asks: {:?}", self.live);
+            if self.pump() {
+                continue;
+            }
+            if self.probing {
+                self.answer();
+            } else if self.is_settled() {
+                return;
+            } else {
+                self.elapse();
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        // An equal part behind the last one is late: a probe cannot tell them
+        // apart, and no line ends with it.
+        let last = self.log.window(Tail::Last(1)).next();
+        let all_read = match (self.live.position().anchor, last) {
+            (Some(anchor), Some(last)) => anchor.is_like(&self.log.records[last]),
+            (anchor, None) => anchor.is_none(),
+            (None, Some(_)) => false,
+        };
+        match self.reading {
+            Reading::Rest => true,
+            Reading::Lease { .. } => all_read,
+            _ => false,
+        }
+    }
+
+    /// The container exits; what is open then is over.
+    pub(super) fn finish(&mut self) {
+        self.settle();
+        self.exit();
+        self.settle();
+    }
+}

@@ -1,0 +1,124 @@
+//! `Live` among mishaps, and what subscribers make of it.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+
+use super::driver::{Driver, Segment};
+use super::op::{Op, op, past};
+use super::paths::Paths;
+use super::reading::{Reading, Start, lines, starts};
+use super::{Verdict, check, same, written};
+use crate::tail::{Delivery, From, Until};
+
+const OPS: usize = 60;
+
+fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
+    (
+        prop::bool::weighted(0.2),
+        past(),
+        prop::collection::vec(op(), 1..OPS),
+    )
+}
+
+fn hands_on_every_line_once(driver: &Driver) -> Verdict {
+    let parts = driver
+        .delivered
+        .split(|delivery| matches!(delivery, Delivery::Gap(_)));
+    prop_assert_eq!(parts.clone().count(), driver.segments.len());
+    for (part, Segment { start, wanted, end }) in parts.zip(&driver.segments) {
+        let range = *start..end.unwrap_or(driver.log.end());
+        same(&lines(part), &driver.log.lines_behind(range, *wanted))?;
+    }
+    Ok(())
+}
+
+/// Cycling idle leases leaks memory in the engine; reading again and again is
+/// worse.
+fn costs_probes_only(driver: &mut Driver) -> Verdict {
+    let mut requests = || {
+        for _ in 0..6 {
+            driver.elapse();
+            driver.apply(&Op::Deliver(100_000));
+        }
+        (driver.paths.resyncs, driver.paths.rotations)
+    };
+    let (first, second) = (requests(), requests());
+    prop_assert_eq!(first, second, "{:?} {:?}", driver.live, driver.log.end());
+    Ok(())
+}
+
+#[test]
+fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
+    let paths = Cell::new(Paths::default());
+    check(
+        2_000,
+        &(scripts(), any::<u64>()),
+        |((tty, before, script), seed)| {
+            let mut driver = Driver::new(written(tty, &before), seed);
+            script.iter().for_each(|op| driver.apply(op));
+            driver.settle();
+            let anchor = driver.live.position().anchor;
+            if driver.log.running && anchor.is_none_or(|anchor| anchor.ends_line) {
+                costs_probes_only(&mut driver)?;
+            }
+            driver.finish();
+            paths.set(paths.get() + driver.paths);
+            hands_on_every_line_once(&driver)
+        },
+    );
+    let reached = paths.get();
+    assert!(reached.least() >= 200, "{reached:?}");
+}
+
+/// A subscriber joins: the past up to where the log is read, then what is read
+/// from there on. Another comes back with that place as its cursor.
+#[test]
+fn history_and_live_make_one_sequence() {
+    let in_a_line = Cell::new(0);
+    let joins = (scripts(), starts(), 0..OPS, any::<u64>());
+    check(
+        2_000,
+        &joins,
+        |((tty, before, mut script), start, joint, seed)| {
+            script.retain(|op| !matches!(op, Op::Delete(_) | Op::Step));
+            let mut driver = Driver::new(written(tty, &before), seed);
+            let rest = script.split_off(joint.min(script.len()));
+            script.iter().for_each(|op| driver.apply(op));
+            let position = driver.live.position();
+            let Some(at) = driver.at(position).filter(|_| driver.live.is_oriented()) else {
+                return Ok(());
+            };
+            let Some(anchor) = position.anchor else {
+                return Ok(());
+            };
+            let start = Start::pick(start, &driver.log);
+            let live = driver.delivered.len();
+            let mut past =
+                Reading::new(start.from(&driver.log), Until::Anchor(anchor), &driver.log);
+            let mut back = Reading::new(From::After(position), Until::End, &driver.log);
+            back.run(&driver.log);
+            for op in &rest {
+                driver.apply(op);
+                let _left = (0..3).find(|_| !past.pump(&driver.log));
+            }
+            driver.finish();
+            past.run(&driver.log);
+            // A run that is over leaves no line open: what history still holds is
+            // over as well.
+            let over = position.open == [None; 3];
+            let expected = start.answer(&driver.log, Some(at), past.end);
+            let expected: Vec<_> = expected.into_iter().map(|span| span.line).collect();
+            same(&lines(&past.delivered), &expected)?;
+            let begin = if over { at + 1 } else { 0 };
+            let expected = driver.log.lines_behind(begin..driver.log.end(), at + 1);
+            same(&lines(&driver.delivered[live..]), &expected)?;
+            let mut expected = driver.log.lines_over(begin..back.end);
+            expected.retain(|span| span.over > at);
+            let expected: Vec<_> = expected.into_iter().map(|span| span.line).collect();
+            in_a_line.set(in_a_line.get() + u64::from(!over));
+            same(&lines(&back.delivered), &expected)
+        },
+    );
+    assert!(in_a_line.get() >= 200, "{}", in_a_line.get());
+}

@@ -1,0 +1,61 @@
+//! The machines against a model of the engine's log.
+//!
+//! A script of writes and mishaps runs; what comes out is compared with what the
+//! log says without any machine. Silent skips inside a lease are left out.
+
+mod driver;
+mod history;
+mod live;
+mod log;
+mod op;
+mod paths;
+mod reading;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+
+use self::log::{Line, Log};
+use self::op::Op;
+use crate::docker::Stream;
+
+type Verdict = Result<(), TestCaseError>;
+
+/// The same cases in every run; `PROPTEST_CASES` asks for more.
+fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Verdict) {
+    let asked_for = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
+    let mut runner = TestRunner::new(Config {
+        cases: asked_for.unwrap_or(cases),
+        rng_seed: RngSeed::Fixed(0x7075_6c73),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    });
+    if let Err(error) = runner.run(strategy, test) {
+        panic!("{error}");
+    }
+}
+
+/// A log that was written before anybody read it.
+fn written(tty: bool, before: &[Op]) -> Log {
+    let mut log = Log::new(tty);
+    before.iter().for_each(|op| op.write_to(&mut log));
+    log
+}
+
+/// Each stream's lines in order, and all whole ones in file order. A run's last
+/// words may come once it is over or once the next one speaks.
+fn same(delivered: &[Line], expected: &[Line]) -> Verdict {
+    for stream in [Stream::Stdout, Stream::Stderr, Stream::Tty] {
+        equal(delivered, expected, |line| line.stream == stream)?;
+    }
+    equal(delivered, expected, |line| !line.unterminated)
+}
+
+fn equal(delivered: &[Line], expected: &[Line], wanted: impl Fn(&&Line) -> bool) -> Verdict {
+    let delivered: Vec<_> = delivered.iter().filter(&wanted).collect();
+    let expected: Vec<_> = expected.iter().filter(&wanted).collect();
+    let at = (0..).find(|at| delivered.get(*at) != expected.get(*at) || *at == expected.len());
+    let at = at.unwrap_or(0);
+    prop_assert_eq!(delivered.get(at), expected.get(at), "line {}", at);
+    Ok(())
+}
