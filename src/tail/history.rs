@@ -505,7 +505,7 @@ impl History {
             Tail::Last(want) => (*lines, want.saturating_mul(2)),
             Tail::All => (*lines, u32::MAX),
         };
-        let from_proven = proven.filter(|(_, before)| lines - before > wanted);
+        let from_proven = proven.filter(|(_, before)| lines - before >= wanted);
         let (tail, finder, before) = match (from_proven, *first) {
             (Some((anchor, before)), _) => {
                 let finder = Finder::new(anchor, false);
@@ -527,16 +527,25 @@ impl Pass {
         }
     }
 
-    /// Whether the last `wanted` lines are in the window from their beginnings.
+    /// Whether the last `wanted` lines are in the window from their beginnings,
+    /// and are held or can be found again.
     fn holds(&self, wanted: u32) -> bool {
-        match &self.stage {
-            Stage::Count { lines, suspect, .. } => {
-                let skipped = lines.checked_sub(u64::from(wanted));
-                let held = skipped.is_some_and(|n| n > 0 && n >= *suspect);
-                self.tail == Tail::All || held && self.is_placed()
-            }
-            _ => false,
-        }
+        let Stage::Count {
+            lines,
+            suspect,
+            proven,
+            bytes,
+            ..
+        } = &self.stage
+        else {
+            return false;
+        };
+        let Some(skipped) = lines.checked_sub(u64::from(wanted)) else {
+            return self.tail == Tail::All;
+        };
+        let found = *bytes <= HELD_BYTES || proven.is_some_and(|(_, before)| before <= skipped);
+        let whole = skipped > 0 && skipped >= *suspect && self.is_placed();
+        self.tail == Tail::All || (whole && found)
     }
 
     /// Notes where each line held ends. Of two that one record ended, the first

@@ -111,8 +111,7 @@ fn history_hands_on_exactly_the_stretch_asked_for() {
         if let (Start::Lines(lines), true) = (start, meanwhile.is_empty()) {
             costs_what_it_brings(&reading, &log, lines, &expected)?;
         }
-        let expected: Vec<_> = expected.into_iter().map(|span| span.line).collect();
-        same(&lines(&reading.delivered), &expected)?;
+        same(&reading.delivered, expected)?;
         let gaps = reading.delivered.iter();
         let gaps = gaps.filter(|d| matches!(d, Delivery::Gap(_))).count();
         let gone = matches!(start, Start::After(at) if at < log.base);
@@ -157,10 +156,12 @@ fn history_hands_on_the_last_lines_however_long_they_are() {
             let mut reading = Reading::new(start.from(&log), until(target, &log), &log);
             reading.run(&log);
             let expected = start.answer(&log, target, log.end());
-            let expected: Vec<_> = expected.into_iter().map(|span| span.line).collect();
-            let bytes = expected.iter().map(|line| line.text.len()).sum::<usize>();
+            let bytes = expected
+                .iter()
+                .map(|span| span.line.text.len())
+                .sum::<usize>();
             twice.set(twice.get() + u64::from(bytes > 256 * 1024));
-            same(&lines(&reading.delivered), &expected)
+            same(&reading.delivered, expected)
         },
     );
     assert!(twice.get() >= 60, "{}", twice.get());

@@ -321,7 +321,7 @@ impl Log {
     }
 
     /// The lines of these records that are not over before `wanted`.
-    pub(super) fn lines_behind(&self, range: Range<usize>, wanted: usize) -> Vec<Line> {
+    pub(super) fn lines_behind(&self, range: Range<usize>, wanted: usize) -> Vec<Span> {
         let mut spans = self.lines(range);
         spans.retain(|span| match span.line.unterminated {
             true => self
@@ -329,7 +329,7 @@ impl Log {
                 .is_none(),
             false => span.last >= wanted,
         });
-        spans.into_iter().map(|span| span.line).collect()
+        spans
     }
 
     fn next_of(&self, stream: Stream, from: usize, end: usize) -> Option<usize> {

@@ -14,8 +14,10 @@ mod reading;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use self::log::{Line, Log};
+use self::log::{Line, Log, Span};
 use self::op::Op;
+use self::reading::lines;
+use super::Delivery;
 use crate::docker::Stream;
 
 type Verdict = Result<(), TestCaseError>;
@@ -44,7 +46,10 @@ fn written(tty: bool, before: &[Op]) -> Log {
 
 /// Each stream's lines in order, and all whole ones in file order. A run's last
 /// words may come once it is over or once the next one speaks.
-fn same(delivered: &[Line], expected: &[Line]) -> Verdict {
+fn same(delivered: &[Delivery], expected: Vec<Span>) -> Verdict {
+    let delivered = &lines(delivered);
+    let expected: Vec<_> = expected.into_iter().map(|span| span.line).collect();
+    let expected = &expected;
     for stream in [Stream::Stdout, Stream::Stderr, Stream::Tty] {
         equal(delivered, expected, |line| line.stream == stream)?;
     }
