@@ -10,16 +10,15 @@ use tokio::time::{Instant, interval};
 use crate::harness::{DEADLINE, Server, all, engine, stored, until};
 use crate::subscriber::{Subscriber, lines_of};
 
-/// Rotations are short: what goes wrong, goes wrong in the middle of many.
+/// At short rotations, what goes wrong goes wrong in the middle of many.
 const ROUNDS: usize = 120;
 const ROUND: Duration = Duration::from_millis(8);
 
-/// What strikes a lease, once.
-fn lease_faults() -> Vec<(&'static str, Fault)> {
-    let body = vec![
-        ("silence-after-head", Fault::stall()),
-        ("stall", Fault::stall().after(70)),
-        ("pause", Fault::pause(Duration::from_millis(700)).after(66)),
+type Faults = Vec<(&'static str, Fault)>;
+
+/// What a lease must not bring, and how it must not end.
+fn wrongs() -> Faults {
+    let faults = vec![
         ("4-gib-frame", Fault::oversized_frame().after(66)),
         ("frame-type-0", Fault::frame(0, b"x")),
         (
@@ -41,21 +40,31 @@ fn lease_faults() -> Vec<(&'static str, Fault)> {
         ("repeat", Fault::repeat(3).after(70)),
         ("reread", Fault::reread_file().after(70)),
     ];
-    let head = vec![
+    on_follow(faults)
+}
+
+/// What a lease does not bring, or not at once.
+fn silences() -> Faults {
+    let faults = vec![
+        ("silence-after-head", Fault::stall()),
+        ("stall", Fault::stall().after(70)),
+        ("pause", Fault::pause(Duration::from_millis(700)).after(66)),
         ("no-head", Fault::no_head()),
         ("late-head", Fault::late_head(Duration::from_millis(600))),
         ("hang-up", Fault::hang_up()),
         ("refuse-500", Fault::refuse(500, "boom")),
         ("refuse-400", Fault::refuse(400, "bad parameter")),
     ];
-    body.into_iter()
-        .chain(head)
-        .map(|(name, f)| (name, f.on_follow()))
-        .collect()
+    on_follow(faults)
+}
+
+fn on_follow(faults: Faults) -> Faults {
+    let faults = faults.into_iter();
+    faults.map(|(name, f)| (name, f.on_follow())).collect()
 }
 
 /// What strikes every lease, so that only snapshots bring anything.
-fn sticky_faults() -> Vec<(&'static str, Fault)> {
+fn sticky_faults() -> Faults {
     let faults = vec![
         ("always-ends", Fault::end(Ending::Clean)),
         ("always-torn", Fault::cut(25, Ending::Torn).after(3)),
@@ -67,10 +76,8 @@ fn sticky_faults() -> Vec<(&'static str, Fault)> {
         ("always-stalls", Fault::stall().after(2)),
         ("always-repeats", Fault::repeat(2).after(66)),
     ];
-    faults
-        .into_iter()
-        .map(|(name, f)| (name, f.on_follow().sticky()))
-        .collect()
+    let sticky = on_follow(faults).into_iter();
+    sticky.map(|(name, f)| (name, f.sticky())).collect()
 }
 
 struct Ordeal {
@@ -107,12 +114,12 @@ fn containers(sim: &Sim, faults: &[(&'static str, Fault)]) -> Vec<Container> {
 }
 
 /// Writes on while faults strike; every line must come once and in order.
-async fn endure(faults: Vec<(&'static str, Fault)>) {
+async fn endure(faults: Faults, rotation: &str) {
     let sim = engine();
     let containers = containers(&sim, &faults);
     let healthy = sim.container("healthy").run();
     (0..5).for_each(|n| healthy.stdout(format!("before {n}\n")));
-    let server = Server::start(&sim).await;
+    let server = Server::start_with(&sim, &[rotation]).await;
     let names = faults.iter().map(|(name, _)| *name);
     let begun = names.zip(containers).map(|(n, c)| begin(&server, n, c));
     let mut ordeals = join_all(begun).await;
@@ -142,16 +149,22 @@ async fn endure(faults: Vec<(&'static str, Fault)>) {
 
 #[tokio::test]
 async fn whatever_happens_to_a_lease_every_line_comes_once_and_in_order() {
-    endure(lease_faults()).await;
+    let faults = [wrongs(), silences()].concat();
+    endure(faults, "--rotation=300ms").await;
+}
+
+#[tokio::test]
+async fn a_lease_that_goes_wrong_is_replaced_before_its_time() {
+    endure(wrongs(), "--rotation=10m").await;
 }
 
 #[tokio::test]
 async fn an_engine_whose_leases_always_fail_is_read_by_snapshots() {
-    endure(sticky_faults()).await;
+    endure(sticky_faults(), "--rotation=300ms").await;
 }
 
 /// What strikes a read of history behind its first hundred records, or before them.
-fn snapshot_faults() -> Vec<(&'static str, Fault)> {
+fn snapshot_faults() -> Faults {
     let faults = vec![
         ("no-head", Fault::no_head()),
         ("silence-after-head", Fault::stall()),
