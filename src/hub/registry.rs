@@ -21,6 +21,10 @@ use crate::tail::{Dialect, Settings};
 /// Catch-ups under way at once: each can cost the engine as much as it reads.
 const CATCH_UPS: usize = 8;
 
+/// Opening a log must cost no more than a few short tails: most containers write
+/// one stream, and looking further for the other would cost them all.
+const ORIENTATION: u32 = 64;
+
 /// How logs are read and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -173,6 +177,7 @@ impl Registry {
         Settings {
             rotation: self.reading.rotation,
             max_line: self.reading.max_line,
+            orientation: ORIENTATION,
             dialect: Dialect::of(&container.log_driver, major),
             seed: fastrand::u64(..),
         }

@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn a_line_end_is_the_same_to_a_reader_that_missed_the_beginning() {
+        let records = equal_parts();
+        let (end, missed) = (anchors(&records)[6], anchors(&records[5..])[1]);
+        assert_eq!(end, missed);
+        assert_eq!(found(missed, &records, true), Some(6));
+    }
+
+    #[test]
     fn a_read_that_begins_among_equal_parts_proves_nothing() {
         let records = equal_parts();
         let second = anchors(&records)[4];

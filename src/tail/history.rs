@@ -276,19 +276,7 @@ impl History {
         if pass.past_target {
             return Next::More;
         }
-        if pass
-            .target
-            .is_some_and(|target| target.is_in_doubt(&record))
-            && self.doubt()
-        {
-            return Next::More;
-        }
-        if let (Stage::Deliver, From::Since(_)) = (&self.pass.stage, self.from)
-            && let Some(line) = self.pass.torn_line(&record)
-        {
-            let mut position = self.position();
-            position.open[index(record.stream)] = Some(line);
-            self.from = From::After(position);
+        if self.doubts_target(&record) || self.doubts_line(&record) {
             self.pass.stage = Stage::Size;
             return Next::More;
         }
@@ -331,16 +319,35 @@ impl History {
         }
     }
 
-    /// A record may be the target, and the window does not show whether it is:
-    /// what is wanted from here on is read again. Before the stretch it does not
-    /// matter.
-    fn doubt(&mut self) -> bool {
+    /// Whether `record` may be the target and the window does not show whether
+    /// it is: what is wanted from here on is read again. Before the stretch it
+    /// does not matter.
+    fn doubts_target(&mut self, record: &Record) -> bool {
+        let target = self.pass.target;
+        if !target.is_some_and(|target| target.is_in_doubt(record)) {
+            return false;
+        }
         match self.pass.stage {
             Stage::Find { .. } | Stage::Recount { .. } | Stage::Size => return false,
             Stage::Deliver => self.from = From::After(self.position()),
             _ => {}
         }
-        self.pass.stage = Stage::Size;
+        true
+    }
+
+    /// Whether `record` belongs to a line that may have begun before the window,
+    /// which no position that was looked for knows of: it is read again as one
+    /// that was open here.
+    fn doubts_line(&mut self, record: &Record) -> bool {
+        let (Stage::Deliver, From::Since(_)) = (&self.pass.stage, self.from) else {
+            return false;
+        };
+        let Some(line) = self.pass.torn_line(record) else {
+            return false;
+        };
+        let mut position = self.position();
+        position.open[index(record.stream)] = Some(line);
+        self.from = From::After(position);
         true
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use pulsetail::docker::{Connector, ContainerId, Engine, Tail};
 use pulsetail::proto::stream_logs_request::Start;
+use pulsetail::proto::stream_logs_response::Event;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
@@ -16,6 +17,7 @@ use crate::server::{Server, request};
 const ROUNDS: u32 = 200;
 const ROTATION: Duration = Duration::from_millis(100);
 const PACED: u32 = 60;
+const OPENINGS: u32 = 50;
 /// What a lease overlaps.
 const OVERLAP: u32 = 64;
 /// 2 M lines, then one line on stderr alone: the anchor of every rotation has no
@@ -51,6 +53,23 @@ async fn paced(engine: &Dockerd, id: &str) {
     }
 }
 
+/// Opens a follow with its last lines; a reader of its own each time.
+async fn openings(server: &Server, lease: &str) {
+    for _ in 0..OPENINGS {
+        let tail_lines = Some(Start::TailLines(10));
+        let mut stream = server.stream(request(&["big"], tail_lines, true)).await;
+        while !matches!(stream.message().await, Ok(Some(m)) if is_caught_up(&m)) {}
+        drop(stream);
+        while server.open(lease) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn is_caught_up(message: &pulsetail::proto::StreamLogsResponse) -> bool {
+    matches!(message.event, Some(Event::CaughtUp(_)))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_tail() {
     for engine in
@@ -67,7 +86,7 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
                 !tail.stderr.is_empty()
             });
         });
-        let server = Server::start(&engine, &["--rotation=100ms"]).await;
+        let server = Server::start(&engine, &["--rotation=100ms", "--linger=0s"]).await;
         let tail = cost(&engine, tails(&engine, &id)).await;
 
         // What goes on anyway: the writer's lines, pings, events.
@@ -86,21 +105,15 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
             let _elapsed = tokio::time::timeout(span, lines).await;
         };
         let rotating = cost(&engine, reading).await.saturating_sub(idle);
+        drop(stream);
         let leases = u32::try_from(server.requests(&lease) - before).unwrap();
         let resyncs = server.requests(&format!("/containers/{id}/logs?follow=false"));
 
-        let opening = cost(&engine, async {
-            for _ in 0..ROUNDS / 4 {
-                let tail_lines = Some(Start::TailLines(10));
-                let mut stream = server.stream(request(&["big"], tail_lines, false)).await;
-                while let Some(_event) = stream.message().await.unwrap() {}
-            }
-        });
-        let opening = opening.await;
+        let opening = cost(&engine, openings(&server, &lease)).await;
         let per = |total: Duration, count: u32| total.as_secs_f64() * 1e3 / f64::from(count);
         let (tail, paced) = (per(tail, ROUNDS), per(paced, PACED));
         let rotation = per(rotating, leases);
-        let opening = per(opening, ROUNDS / 4);
+        let opening = per(opening, OPENINGS);
         println!(
             "{:?}: dockerd ms per tail of {OVERLAP} {tail:.2}, per tail_lines: 10 {opening:.2}; \
              every 100 ms, per tail {paced:.2}, per rotation {rotation:.2} \

@@ -65,6 +65,8 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(log: Log, seed: u64) -> Self {
         let (live, next) = Live::new(Settings {
+            // Wide: the model's quiet streams are known, too.
+            orientation: 4_096,
             rotation: Duration::from_secs(30),
             max_line: MAX_LINE,
             dialect: Dialect::default(),
@@ -100,8 +102,8 @@ impl Driver {
             Op::Break => self.fail(),
             Op::EndClean => self.end_clean(),
             Op::Stall => self.stall(),
-            Op::GoBack(to) => self.go_back(*to, false),
-            Op::Repeat(of) => self.go_back(*of, true),
+            Op::GoBack(to) => self.go_back(&|records| to.index(records), false),
+            Op::Repeat(of) => self.go_back(&|records| of.index(records), true),
             Op::Delete(until) => self.delete(*until),
             Op::Away(requests) => {
                 self.away = *requests;
@@ -208,7 +210,7 @@ impl Driver {
 
     /// Only what the guard can see: a record that is not behind the last one of
     /// its stream, or of the log, and no part in a line.
-    fn go_back(&mut self, to: Index, once: bool) {
+    pub(super) fn go_back(&mut self, to: &dyn Fn(usize) -> usize, once: bool) {
         let oriented = self.live.is_oriented();
         let read = oriented.then(|| self.at(self.live.position())).flatten();
         let Reading::Lease {
@@ -223,7 +225,7 @@ impl Driver {
         let Some(newest) = self.log.records[*base..*at].last() else {
             return;
         };
-        let back = *base + to.index(*at - *base);
+        let back = *base + to(*at - *base);
         let record = &self.log.records[back];
         let mut of_stream = self.log.records[..*at].iter().rev();
         let last = of_stream

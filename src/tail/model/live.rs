@@ -23,7 +23,7 @@ fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
     )
 }
 
-fn hands_on_every_line_once(driver: &Driver) -> Verdict {
+pub(super) fn hands_on_every_line_once(driver: &Driver) -> Verdict {
     let parts = driver
         .delivered
         .split(|delivery| matches!(delivery, Delivery::Gap(_)));

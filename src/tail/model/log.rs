@@ -57,6 +57,11 @@ impl Write {
         }
     }
 
+    pub(super) fn after(mut self, later: i64) -> Self {
+        self.later = later;
+        self
+    }
+
     pub(super) fn long(mut self) -> Self {
         self.text = &[b'l'; 4_096];
         self

@@ -10,6 +10,7 @@ mod log;
 mod op;
 mod paths;
 mod reading;
+mod regressions;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};

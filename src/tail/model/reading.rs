@@ -104,8 +104,8 @@ impl Start {
         let at = record.index(log.end());
         match kind {
             0..10 => Start::Beginning,
-            10..120 => Start::After(at),
-            120..200 => Start::Since(log.records[at].time + near),
+            10..140 => Start::After(at),
+            140..200 => Start::Since(log.records[at].time + near),
             200..260 => Start::Lines(kind - 200),
             _ => Start::Lines((kind - 260) * 8),
         }

@@ -1,0 +1,157 @@
+//! What the scripts found, each as the shortest script that shows it.
+
+use super::driver::Driver;
+use super::live::hands_on_every_line_once;
+use super::log::{Log, MS, Write};
+use super::op::Op;
+use super::reading::{Reading, Start, lines};
+use super::same;
+use crate::docker::{Stream, Tail};
+use crate::tail::{From, Until};
+
+const OUT: Stream = Stream::Stdout;
+const ERR: Stream = Stream::Stderr;
+
+fn log(ops: &[Op]) -> Log {
+    let mut log = Log::new(false);
+    ops.iter().for_each(|op| op.write_to(&mut log));
+    log
+}
+
+fn writes(writes: &[Write]) -> Op {
+    Op::Write(writes.to_vec())
+}
+
+/// Live over what is stored, then over these.
+fn live(stored: &[Op], ops: &[Op]) -> Driver {
+    let mut driver = Driver::new(log(stored), 0);
+    driver.settle();
+    ops.iter().for_each(|op| driver.apply(op));
+    driver
+}
+
+fn finish(mut driver: Driver) {
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}
+
+/// History from `start` up to the record at `target`; the snapshots it took.
+fn history(log: &Log, start: Start, target: Option<usize>) -> Vec<Tail> {
+    let until = target.and_then(|at| log.position(at).anchor);
+    let until = until.map_or(Until::End, Until::Anchor);
+    let mut reading = Reading::new(start.from(log), until, log);
+    reading.run(log);
+    same(&reading.delivered, start.answer(log, target, log.end())).unwrap();
+    let mut behind = Reading::new(From::After(reading.history.position()), Until::End, log);
+    behind.run(log);
+    let at = target.map_or(log.end(), |at| at + 1);
+    let rest = log.lines_over(0..log.end()).into_iter();
+    same(
+        &behind.delivered,
+        rest.filter(|span| span.over >= at).collect(),
+    )
+    .unwrap();
+    reading.tails
+}
+
+#[test]
+fn what_is_written_between_the_last_snapshot_and_the_exit_is_read() {
+    let last_words = writes(&[Write::line(OUT), Write::part(OUT)]);
+    // The cut leads to a snapshot of an empty log, then to the question.
+    let ops = [Op::Break, Op::Deliver(1), last_words, Op::Exit];
+    finish(live(&[], &ops));
+}
+
+#[test]
+fn a_lease_that_goes_back_to_a_stream_not_seen_when_joined_is_replaced() {
+    let stored = [writes(&[Write::line(ERR)]), Op::Burst(OUT, 5_000)];
+    let mut driver = live(&stored, &[writes(&[Write::line(OUT)]), Op::Deliver(100)]);
+    driver.go_back(&|_| 0, false);
+    assert_eq!(driver.paths.replaced, 1);
+    finish(driver);
+}
+
+#[test]
+fn a_line_open_on_a_stream_that_was_quiet_when_joined_comes_whole() {
+    let stored = [writes(&[Write::part(ERR)]), Op::Burst(OUT, 300)];
+    let end = writes(&[Write::part(ERR), Write::line(ERR)]);
+    finish(live(&stored, &[end, Op::Deliver(100)]));
+}
+
+#[test]
+fn a_line_joined_behind_its_beginning_is_found_by_its_end() {
+    let stored = [writes(&[Write::line(ERR)]), Op::Span(ERR, 63, true)];
+    let driver = live(&stored, &[Op::Break, Op::Burst(OUT, 100)]);
+    assert_eq!(driver.paths.gaps, 0);
+    finish(driver);
+}
+
+#[test]
+fn the_last_lines_end_at_a_target_further_back_than_they_are() {
+    let log = log(&[Op::Burst(OUT, 400)]);
+    history(&log, Start::Lines(3), Some(100));
+}
+
+#[test]
+fn a_target_in_a_line_of_a_quiet_stream_is_met() {
+    let log = log(&[
+        writes(&[Write::line(OUT)]),
+        Op::Span(ERR, 100, false),
+        Op::Burst(OUT, 9),
+    ]);
+    let target = log.end() - 10;
+    for start in [
+        Start::Lines(3),
+        Start::After(90),
+        Start::Since(log.records[90].time),
+    ] {
+        history(&log, start, Some(target));
+    }
+}
+
+#[test]
+fn a_line_that_spans_the_window_is_one_of_the_last_lines_and_whole() {
+    history(&log(&[Op::Span(ERR, 40, true)]), Start::Lines(1), None);
+    history(
+        &log(&[Op::Span(ERR, 40, true), Op::Burst(OUT, 2)]),
+        Start::Lines(3),
+        None,
+    );
+}
+
+#[test]
+fn a_line_begun_before_an_instant_and_ended_behind_it_is_whole() {
+    let late = Write::line(OUT).after(5_000 * MS);
+    let log = log(&[
+        writes(&[Write::part(ERR)]),
+        Op::Burst(OUT, 100),
+        writes(&[late, Write::line(ERR)]),
+    ]);
+    let late = log.records[101].time;
+    let tails = history(&log, Start::Since(late), None);
+    assert!(tails.contains(&Tail::Last(512)), "{tails:?}");
+}
+
+#[test]
+fn a_stretch_that_ends_in_an_open_line_goes_on_behind_it() {
+    let log = log(&[Op::Span(ERR, 148, false)]);
+    history(&log, Start::Lines(0), None);
+    history(&log, Start::Since(log.records[148].time + 1), None);
+}
+
+#[test]
+fn long_last_lines_before_a_far_target_are_read_again_once() {
+    let log = log(&[Op::Fat(145), Op::Burst(OUT, 400)]);
+    let tails = history(&log, Start::Lines(70), Some(144));
+    assert!(tails.len() < 8, "{tails:?}");
+}
+
+#[test]
+fn a_cut_while_a_stretch_is_delivered_repeats_nothing() {
+    let log = log(&[Op::Burst(OUT, 100)]);
+    let mut reading = Reading::new(From::Beginning, Until::End, &log);
+    (0..50).for_each(|_| assert!(reading.pump(&log)));
+    reading.fail(&log);
+    reading.run(&log);
+    assert_eq!(lines(&reading.delivered).len(), 100);
+}
