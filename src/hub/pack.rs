@@ -10,7 +10,7 @@ pub(crate) struct Packer {
     entries: Vec<Entry>,
     bytes: usize,
     units: Vec<Unit>,
-    /// The machine's position behind the event before.
+    /// The machine's position as last told.
     at: Position,
 }
 
@@ -38,11 +38,16 @@ impl Packer {
                 // not read by whoever resumes at its end.
                 Delivery::Gap(gap) => self.content(Content::Gap(gap, self.cause), self.at),
                 Delivery::Replaced => self.content(Content::LeaseReplaced, after),
+                Delivery::At(position) => self.reached(position),
             }
         }
-        self.at = after;
+        self.reached(after);
+    }
+
+    fn reached(&mut self, position: Position) {
+        self.at = position;
         if self.bytes >= UNIT_BYTES {
-            self.close(after);
+            self.close(position);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::anchor::{Anchor, Finder, Tracker, index};
 use super::line::{Dialect, Entry, Joiner};
-use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW};
+use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
 
 /// Lines that `tail_lines` may hold before it reads a second time, in bytes.
@@ -178,8 +178,7 @@ impl History {
 
     /// The container is over: what is open stays without its newline.
     pub fn flush(&mut self, out: &mut Vec<Delivery>) {
-        let emit = &mut |entry| out.push(Delivery::Entry(entry));
-        self.pass.joiner.flush(emit);
+        flush(&mut self.pass.joiner, self.pass.tracker.anchor(), out);
     }
 
     /// Takes an event of the snapshot, appends what it brings.
@@ -502,8 +501,9 @@ impl History {
             let skip = usize::try_from(lines.saturating_sub(wanted)).unwrap_or(usize::MAX);
             let last_skipped = skip.checked_sub(1).and_then(|last| ends.get(last));
             self.start = Some(last_skipped.copied().unwrap_or_default());
-            let kept = std::mem::take(held).into_iter().skip(skip);
-            out.extend(kept.map(Delivery::Entry));
+            for (entry, end) in held.drain(..).zip(ends.drain(..)).skip(skip) {
+                out.extend([Delivery::Entry(entry), Delivery::At(end)]);
+            }
             self.pass.stage = Stage::Deliver;
             return Next::Done;
         }

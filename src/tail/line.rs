@@ -96,10 +96,15 @@ impl Joiner {
         }
     }
 
-    /// The run is over: what is open stays without its newline.
-    pub fn flush(&mut self, emit: &mut dyn FnMut(Entry)) {
+    /// The run is over: what is open stays without its newline. Each line comes
+    /// with those that are open behind it.
+    pub fn flush(&mut self, emit: &mut dyn FnMut(Entry, OpenLines)) {
         for stream in [Stream::Stdout, Stream::Stderr, Stream::Tty] {
-            self.close(stream, true, emit);
+            let mut line = None;
+            self.close(stream, true, &mut |entry| line = Some(entry));
+            if let Some(line) = line {
+                emit(line, self.open_lines());
+            }
         }
     }
 
@@ -219,7 +224,7 @@ mod tests {
             ],
         );
         assert_eq!(joiner.open_lines(), [Some(9), None, None]);
-        joiner.flush(&mut |entry| entries.push(entry));
+        joiner.flush(&mut |entry, _| entries.push(entry));
         let lines: Vec<_> = entries
             .iter()
             .map(|e| (&e.line[..], e.unterminated))

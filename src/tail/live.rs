@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::anchor::{Finder, Tracker, index};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW};
+use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Stream, Tail};
 
 /// Widest overlap a lease is opened with.
@@ -423,16 +423,14 @@ impl Live {
     }
 
     fn rest(&mut self, out: &mut Vec<Delivery>) -> Next {
-        self.joiner
-            .flush(&mut |entry| out.push(Delivery::Entry(entry)));
+        flush(&mut self.joiner, self.tracker.anchor(), out);
         self.enter(Phase::Resting, None);
         Next::Rest
     }
 
     fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
         // A line whose beginning is known and whose end is gone.
-        self.joiner
-            .flush(&mut |entry| out.push(Delivery::Entry(entry)));
+        flush(&mut self.joiner, self.tracker.anchor(), out);
         let after = self.tracker.anchor().map(|anchor| anchor.time);
         self.tracker = Tracker::default();
         out.push(Delivery::Gap(Gap { after, before }));

@@ -82,6 +82,17 @@ pub enum Delivery {
     Gap(Gap),
     /// A stream that had stalled, repeated or gone back was replaced.
     Replaced,
+    /// The position behind the lines so far. Told between the lines of one event
+    /// where they can be many or long; behind the event the machine's own holds.
+    At(Position),
+}
+
+/// Ends the lines that are open behind `anchor`, each with its own position.
+fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
+    joiner.flush(&mut |entry, open| {
+        out.push(Delivery::Entry(entry));
+        out.push(Delivery::At(Position { anchor, open }));
+    });
 }
 
 /// Entries may be missing here. Nothing else is a gap.

@@ -1,7 +1,10 @@
 //! A cursor resumes exactly behind itself: wherever it was cut, after a restart, and also when its place is gone.
 
+use prost::Message;
+use pulsetail::proto::server_service_client::ServerServiceClient;
 use pulsetail::proto::{
-    GapCause, StreamLogsRequest, stream_logs_request::Start, stream_logs_response::Event,
+    GapCause, GetServerInfoRequest, StreamLogsRequest, stream_logs_request::Start,
+    stream_logs_response::Event,
 };
 use pulsetail_sim::{Container, Driver, Engine, Sim};
 use tonic::Code;
@@ -58,9 +61,9 @@ fn cut(whole: &Subscriber, at: usize) -> (Vec<Line>, Vec<String>) {
     )
 }
 
-async fn resume_everywhere(server: &Server, whole: &Subscriber) {
+async fn resume_everywhere(server: &Server, whole: &Subscriber, least: usize) {
     let lines = whole.lines();
-    assert!(whole.events.len() > 10, "too few places to cut");
+    assert!(whole.events.len() > least, "too few places to cut");
     for at in 1..=whole.events.len() {
         let (mut joined, cursors) = cut(whole, at);
         let rest = server.read(resuming(cursors)).await;
@@ -76,7 +79,7 @@ async fn wherever_a_stream_is_cut_its_two_halves_are_the_whole() {
     let web = sim.container("web").run();
     let server = Server::start(&sim).await;
     let whole = uncut(&server, &web).await;
-    resume_everywhere(&server, &whole).await;
+    resume_everywhere(&server, &whole, 10).await;
     server.stop().await;
 }
 
@@ -88,7 +91,7 @@ async fn a_cursor_outlives_the_server_that_gave_it() {
     let whole = uncut(&server, &web).await;
     server.stop().await;
     let server = Server::start(&sim).await;
-    resume_everywhere(&server, &whole).await;
+    resume_everywhere(&server, &whole, 10).await;
     server.stop().await;
 }
 
@@ -100,7 +103,58 @@ async fn history_cut_between_its_batches_goes_on_there() {
     let server = Server::start(&sim).await;
     let whole = server.read(stored("web")).await;
     assert!(whole.lines() == lines_of(&web));
-    resume_everywhere(&server, &whole).await;
+    resume_everywhere(&server, &whole, 10).await;
+    server.stop().await;
+}
+
+/// Last lines are counted before any goes out, so they all come of one event.
+#[tokio::test]
+async fn last_lines_come_in_batches_of_the_promised_size_each_with_its_own_cursor() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    (0..2_000).for_each(|n| web.stdout(format!("{n:0100}\n")));
+    let server = Server::start(&sim).await;
+    let mut request = stored("web");
+    request.start = Some(Start::TailLines(1_200));
+    let whole = server.read(request).await;
+    assert_eq!(whole.lines(), lines_of(&web)[800..]);
+    let sizes = whole.events.iter().filter_map(|event| match event {
+        Event::Batch(batch) => Some(batch.encoded_len()),
+        _ => None,
+    });
+    let sizes: Vec<_> = sizes.collect();
+    assert!(sizes.iter().all(|size| *size <= 65 * 1024), "{sizes:?}");
+    resume_everywhere(&server, &whole, 4).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn two_long_last_words_are_no_message_over_the_limit() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("o".repeat(1_000_000));
+    web.stderr("e".repeat(1_000_000));
+    web.exit(1);
+    let server = Server::start(&sim).await;
+    let mut client = ServerServiceClient::new(server.channel.clone());
+    let info = client
+        .get_server_info(GetServerInfoRequest {})
+        .await
+        .unwrap();
+    let limits = info.into_inner().limits.expect("always set");
+    let limit = limits.max_response_bytes as usize;
+    let mut follow = all("web");
+    follow.until_exit = true;
+    for request in [stored("web"), follow] {
+        let whole = server.read(request).await;
+        assert_eq!(whole.lines().len(), 2);
+        let largest = whole.events.iter().filter_map(|event| match event {
+            Event::Batch(batch) => Some(batch.encoded_len()),
+            _ => None,
+        });
+        let largest = largest.max().expect("there are lines");
+        assert!(largest <= limit, "{largest} bytes against {limit}");
+    }
     server.stop().await;
 }
 

@@ -152,7 +152,7 @@ fn behind(mut spans: Vec<Span>, at: usize) -> Vec<Span> {
 pub(super) fn lines(deliveries: &[Delivery]) -> Vec<Line> {
     let entries = deliveries.iter().filter_map(|delivery| match delivery {
         Delivery::Entry(entry) => Some(entry),
-        Delivery::Gap(_) | Delivery::Replaced => None,
+        Delivery::Gap(_) | Delivery::Replaced | Delivery::At(_) => None,
     });
     let line = |entry: &crate::tail::Entry| Line {
         stream: entry.stream,
