@@ -5,19 +5,17 @@
 //! O(N). `since` is never sent to the engine: it decodes the whole log, and old
 //! engines lose lines with it.
 
-use super::anchor::{Anchor, Finder, Tracker, index};
-use super::line::{Dialect, Entry, Joiner};
+mod pass;
+
+use super::anchor::{Anchor, Finder, index};
+use super::line::{Dialect, Joiner};
 use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
+use pass::{HELD_BYTES, INVERSION, OpenLines, Pass, Stage};
 
-/// Lines that `tail_lines` may hold before it reads a second time, in bytes.
-const HELD_BYTES: usize = 256 * 1024;
 /// Records read beyond the lines asked for: lines of several parts, and what is
 /// stored meanwhile.
 const SLACK: u32 = 16;
-/// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
-const INVERSION: i64 = 1_000_000_000;
-
 /// Where a stretch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -52,82 +50,6 @@ pub struct History {
     start: Option<Position>,
 }
 
-/// One snapshot.
-#[derive(Debug)]
-struct Pass {
-    tail: Tail,
-    seen: u32,
-    stage: Stage,
-    target: Option<Finder>,
-    /// Behind the target only the window's size still matters.
-    past_target: bool,
-    /// The oldest stamp of a line that began in the window.
-    oldest: Option<i64>,
-    /// Whether each stream's last line may have begun before the window.
-    torn: [bool; 3],
-    joiner: Joiner,
-    tracker: Tracker,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// Looking for the record to start behind.
-    Find { finder: Finder, lines: OpenLines },
-    /// Looking for the first line at or after an instant.
-    Since {
-        instant: i64,
-        /// A line begun before it shows that the stretch is in the window.
-        older_than: i64,
-        older_seen: bool,
-    },
-    /// Counting lines; held while they are few.
-    Count {
-        /// The window's first record; means something if that is the whole log.
-        first: Option<Anchor>,
-        /// The first record whose place is proven, and the lines before it.
-        proven: Option<(Anchor, u64)>,
-        /// Stamps of the lines at hand that may have begun before the window.
-        torn: [Option<i64>; 2],
-        /// Lines up to the last one whose beginning may lie before the window.
-        suspect: u64,
-        lines: u64,
-        held: Vec<Entry>,
-        ends: Vec<Position>,
-        bytes: usize,
-    },
-    /// Looking for a record of the count, and the lines to skip from there.
-    Recount { finder: Finder, skip: u64 },
-    /// Passing over the lines before those asked for.
-    Skip { left: u64 },
-    /// Everything from here on.
-    Deliver,
-    /// The position is gone: everything, behind a gap.
-    Gap { after: Option<i64> },
-    /// The window is too small: only whether it is the whole log still matters.
-    Size,
-}
-
-/// The parts of lines that were open at a position, read again.
-#[derive(Debug, Default, Clone, Copy)]
-struct OpenLines {
-    times: super::line::OpenLines,
-    /// Whether the line's first part must have been read: another stamp was seen.
-    starts: [bool; 3],
-}
-
-impl OpenLines {
-    fn is_part(&mut self, record: &Record) -> bool {
-        let slot = index(record.stream);
-        let part = self.times[slot] == Some(record.time);
-        self.starts[slot] |= !part;
-        part
-    }
-
-    fn are_whole(&self) -> bool {
-        (0..3).all(|slot| self.times[slot].is_none() || self.starts[slot])
-    }
-}
-
 impl History {
     /// A machine for one stretch, and its first request.
     pub fn new(from: From, until: Until, max_line: usize, dialect: Dialect) -> (Self, Next) {
@@ -136,17 +58,12 @@ impl History {
             until,
             max_line,
             dialect,
-            pass: Pass {
-                tail: Tail::All,
-                seen: 0,
-                stage: Stage::Deliver,
-                target: None,
-                past_target: false,
-                oldest: None,
-                torn: [false; 3],
-                joiner: Joiner::new(max_line, dialect),
-                tracker: Tracker::default(),
-            },
+            pass: Pass::new(
+                Tail::All,
+                Stage::Deliver,
+                None,
+                Joiner::new(max_line, dialect),
+            ),
             start: None,
         };
         let first = history.restart();
@@ -252,27 +169,18 @@ impl History {
     }
 
     fn read(&mut self, tail: Tail, stage: Stage) -> Next {
-        self.pass = Pass {
-            tail,
-            seen: 0,
-            stage,
-            target: match self.until {
-                Until::Anchor(anchor) => Some(Finder::new(anchor, tail == Tail::All)),
-                Until::End => None,
-            },
-            past_target: false,
-            oldest: None,
-            torn: [false; 3],
-            joiner: Joiner::new(self.max_line, self.dialect),
-            tracker: Tracker::default(),
+        let target = match self.until {
+            Until::Anchor(anchor) => Some(Finder::new(anchor, tail == Tail::All)),
+            Until::End => None,
         };
+        let joiner = Joiner::new(self.max_line, self.dialect);
+        self.pass = Pass::new(tail, stage, target, joiner);
         Next::Snapshot(tail)
     }
 
     fn on_record(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
-        let pass = &mut self.pass;
-        pass.seen = pass.seen.saturating_add(1);
-        if pass.past_target {
+        self.pass.seen = self.pass.seen.saturating_add(1);
+        if self.pass.past_target {
             return Next::More;
         }
         if self.doubts_target(&record) || self.doubts_line(&record) {
@@ -311,10 +219,9 @@ impl History {
             }
             _ => self.take(record, out),
         }
-        if at_target {
-            self.at_target(out)
-        } else {
-            Next::More
+        match at_target {
+            true => self.at_target(out),
+            false => Next::More,
         }
     }
 
@@ -322,8 +229,7 @@ impl History {
     /// it is: what is wanted from here on is read again. Before the stretch it
     /// does not matter.
     fn doubts_target(&mut self, record: &Record) -> bool {
-        let target = self.pass.target;
-        if !target.is_some_and(|target| target.is_in_doubt(record)) {
+        if !self.pass.target.is_some_and(|t| t.is_in_doubt(record)) {
             return false;
         }
         match self.pass.stage {
@@ -352,39 +258,8 @@ impl History {
 
     /// A record of the stretch, or of the window before it.
     fn take(&mut self, record: Record, out: &mut Vec<Delivery>) {
-        let pass = &mut self.pass;
-        if let Stage::Gap { after } = pass.stage {
-            let before = Some(record.time);
-            out.push(Delivery::Gap(Gap { after, before }));
-            pass.stage = Stage::Deliver;
-        }
-        let before = pass.position();
-        let group = pass.tracker.last_of(record.stream);
-        let was_torn = group.filter(|_| pass.torn[index(record.stream)]);
-        let was_torn = was_torn.map(|last| last.time);
-        pass.note_age(&record);
-        let is_proven = group.is_some_and(|last| last.time != record.time);
-        let anchor = pass.tracker.push(&record);
-        if let Stage::Count {
-            first,
-            proven,
-            torn,
-            lines,
-            ..
-        } = &mut pass.stage
-        {
-            let is_torn = pass.torn[index(record.stream)];
-            *torn = [was_torn, is_torn.then_some(record.time)];
-            first.get_or_insert(anchor);
-            if is_proven {
-                proven.get_or_insert((anchor, *lines));
-            }
-        }
-        let stage = &mut pass.stage;
-        pass.joiner
-            .push(record, &mut |entry| stage.sift(entry, out));
-        pass.note_ends(before);
-        if matches!(pass.stage, Stage::Deliver) {
+        let before = self.pass.take(record, out);
+        if matches!(self.pass.stage, Stage::Deliver) {
             self.start.get_or_insert(before);
         }
     }
@@ -396,11 +271,9 @@ impl History {
             (Stage::Since { older_seen, .. }, _) => *older_seen && self.pass.is_placed(),
             _ => true,
         };
+        self.pass.past_target = !enough;
         match &self.pass.stage {
-            _ if !enough => {
-                self.pass.past_target = true;
-                Next::More
-            }
+            _ if !enough => Next::More,
             Stage::Count { .. } => self.counted(self.pass.tail == Tail::All, out),
             _ => self.done(),
         }
@@ -471,8 +344,7 @@ impl History {
         let (seen, lines) = (self.pass.seen, u32::try_from(*lines).unwrap_or(u32::MAX));
         let missing = wanted.saturating_sub(lines).saturating_add(1);
         let more = missing.saturating_mul(seen / lines.max(1) + 1);
-        // What was read says little of what is before it: neither a crawl nor a
-        // leap.
+        // What was read says little of what is before it: no crawl and no leap.
         let most = seen.saturating_mul(WIDEN - 1);
         let want = seen.saturating_add(more.clamp(seen / 2, most).saturating_add(SLACK));
         self.count(Tail::Last(want))
@@ -508,10 +380,11 @@ impl History {
             return Next::Done;
         }
         // The target may be far from the end, so what was seen is no measure.
-        let (lines, window) = match self.pass.tail {
-            Tail::Last(want) => (*lines, want.saturating_mul(2)),
-            Tail::All => (*lines, u32::MAX),
+        let window = match self.pass.tail {
+            Tail::Last(want) => want.saturating_mul(2),
+            Tail::All => u32::MAX,
         };
+        let lines = *lines;
         let from_proven = proven.filter(|(_, before)| lines - before >= wanted);
         let (tail, finder, before) = match (from_proven, *first) {
             (Some((anchor, before)), _) => {
@@ -523,132 +396,5 @@ impl History {
         };
         let skip = (lines - before).saturating_sub(wanted);
         self.read(tail, Stage::Recount { finder, skip })
-    }
-}
-
-impl Pass {
-    fn position(&self) -> Position {
-        Position {
-            anchor: self.tracker.anchor(),
-            open: self.joiner.open_lines(),
-        }
-    }
-
-    /// Whether the last `wanted` lines are in the window from their beginnings,
-    /// and are held or can be found again.
-    fn holds(&self, wanted: u32) -> bool {
-        let Stage::Count {
-            lines,
-            suspect,
-            proven,
-            bytes,
-            ..
-        } = &self.stage
-        else {
-            return false;
-        };
-        let Some(skipped) = lines.checked_sub(u64::from(wanted)) else {
-            return self.tail == Tail::All;
-        };
-        let found = *bytes <= HELD_BYTES || proven.is_some_and(|(_, before)| before <= skipped);
-        let whole = skipped > 0 && skipped >= *suspect && self.is_placed();
-        self.tail == Tail::All || (whole && found)
-    }
-
-    /// Notes where each line held ends. Of two that one record ended, the first
-    /// ends before it: resuming there repeats, never loses.
-    fn note_ends(&mut self, before: Position) {
-        let after = self.position();
-        if let Stage::Count { held, ends, .. } = &mut self.stage {
-            let ended = held.len().saturating_sub(ends.len());
-            ends.extend((1..ended).map(|_| before));
-            ends.resize(held.len(), after);
-        }
-    }
-
-    /// Notes which lines began in the window: the first record of each stream
-    /// may continue one, so it proves nothing.
-    fn note_age(&mut self, record: &Record) {
-        let last = self.tracker.last_of(record.stream);
-        let slot = index(record.stream);
-        self.torn[slot] = match last {
-            None => !self.began_here(record.time),
-            Some(last) => self.torn[slot] && last.time == record.time,
-        };
-        if last.is_some_and(|l| l.ends_line || l.time != record.time) {
-            let oldest = self.oldest.map_or(record.time, |t| t.min(record.time));
-            self.oldest = Some(oldest);
-            if let Stage::Since {
-                older_than,
-                older_seen,
-                ..
-            } = &mut self.stage
-            {
-                *older_seen |= oldest < *older_than;
-            }
-        }
-    }
-
-    /// Whether a line of this stamp can only have begun in the window: its first
-    /// part is not far from where its stamp says.
-    fn began_here(&self, time: i64) -> bool {
-        let before = time.saturating_sub(INVERSION);
-        self.tail == Tail::All || self.oldest.is_some_and(|oldest| oldest < before)
-    }
-
-    /// Whether the place of the last record among its likes is known.
-    fn is_placed(&self) -> bool {
-        let is_placed = |last: Anchor| last.ends_line || !self.torn[index(last.stream)];
-        self.tail == Tail::All || self.tracker.anchor().is_none_or(is_placed)
-    }
-
-    /// Stamp of the line that `record` continues or ends, if that may have begun
-    /// before the window.
-    fn torn_line(&self, record: &Record) -> Option<i64> {
-        let slot = index(record.stream);
-        match self.tracker.last_of(record.stream) {
-            None => (!self.began_here(record.time)).then_some(record.time),
-            Some(_) => self.joiner.open_lines()[slot].filter(|_| self.torn[slot]),
-        }
-    }
-}
-
-impl Stage {
-    fn sift(&mut self, entry: Entry, out: &mut Vec<Delivery>) {
-        match self {
-            Stage::Deliver => out.push(Delivery::Entry(entry)),
-            Stage::Skip { left: 0 } => {
-                out.push(Delivery::Entry(entry));
-                *self = Stage::Deliver;
-            }
-            Stage::Skip { left } => *left -= 1,
-            Stage::Since { instant, .. } if entry.time < *instant => {}
-            Stage::Since {
-                older_seen: true, ..
-            } => {
-                out.push(Delivery::Entry(entry));
-                *self = Stage::Deliver;
-            }
-            Stage::Since { .. } => *self = Stage::Size,
-            Stage::Count {
-                torn,
-                suspect,
-                lines,
-                held,
-                bytes,
-                ..
-            } => {
-                *lines += 1;
-                if torn.contains(&Some(entry.time)) {
-                    *suspect = *lines;
-                }
-                *bytes = bytes.saturating_add(entry.line.len() + size_of::<Entry>());
-                match *bytes <= HELD_BYTES {
-                    true => held.push(entry),
-                    false => *held = Vec::new(),
-                }
-            }
-            Stage::Find { .. } | Stage::Recount { .. } | Stage::Gap { .. } | Stage::Size => {}
-        }
     }
 }

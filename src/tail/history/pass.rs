@@ -1,0 +1,272 @@
+//! One snapshot of a stretch: which of its lines count, and what they prove.
+//!
+//! A window of a log may begin inside a line and inside a group of equal stamps,
+//! so what it shows of a line or a place counts only as far as it is proven.
+
+use super::super::anchor::{Anchor, Finder, Tracker, index};
+use super::super::line::{Entry, Joiner, OpenLines as Times};
+use super::super::{Delivery, Gap, Position};
+use crate::docker::{Record, Tail};
+
+/// Lines that `tail_lines` may hold before it reads a second time, in bytes.
+pub(super) const HELD_BYTES: usize = 256 * 1024;
+/// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
+pub(super) const INVERSION: i64 = 1_000_000_000;
+
+/// One snapshot.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub(super) tail: Tail,
+    pub(super) seen: u32,
+    pub(super) stage: Stage,
+    pub(super) target: Option<Finder>,
+    /// Behind the target only the window's size still matters.
+    pub(super) past_target: bool,
+    /// The oldest stamp of a line that began in the window.
+    pub(super) oldest: Option<i64>,
+    /// Whether each stream's last line may have begun before the window.
+    pub(super) torn: [bool; 3],
+    pub(super) joiner: Joiner,
+    pub(super) tracker: Tracker,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Looking for the record to start behind.
+    Find { finder: Finder, lines: OpenLines },
+    /// Looking for the first line at or after an instant.
+    Since {
+        instant: i64,
+        /// A line begun before it shows that the stretch is in the window.
+        older_than: i64,
+        older_seen: bool,
+    },
+    /// Counting lines; held while they are few.
+    Count {
+        /// The window's first record; means something if that is the whole log.
+        first: Option<Anchor>,
+        /// The first record whose place is proven, and the lines before it.
+        proven: Option<(Anchor, u64)>,
+        /// Stamps of the lines at hand that may have begun before the window.
+        torn: [Option<i64>; 2],
+        /// Lines up to the last one whose beginning may lie before the window.
+        suspect: u64,
+        lines: u64,
+        held: Vec<Entry>,
+        ends: Vec<Position>,
+        bytes: usize,
+    },
+    /// Looking for a record of the count, and the lines to skip from there.
+    Recount { finder: Finder, skip: u64 },
+    /// Passing over the lines before those asked for.
+    Skip { left: u64 },
+    /// Everything from here on.
+    Deliver,
+    /// The position is gone: everything, behind a gap.
+    Gap { after: Option<i64> },
+    /// The window is too small: only whether it is the whole log still matters.
+    Size,
+}
+
+/// The parts of lines that were open at a position, read again.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct OpenLines {
+    pub(super) times: Times,
+    /// Whether the line's first part must have been read: another stamp was seen.
+    pub(super) starts: [bool; 3],
+}
+
+impl OpenLines {
+    pub(super) fn is_part(&mut self, record: &Record) -> bool {
+        let slot = index(record.stream);
+        let part = self.times[slot] == Some(record.time);
+        self.starts[slot] |= !part;
+        part
+    }
+
+    pub(super) fn are_whole(&self) -> bool {
+        (0..3).all(|slot| self.times[slot].is_none() || self.starts[slot])
+    }
+}
+
+impl Pass {
+    pub(super) fn new(tail: Tail, stage: Stage, target: Option<Finder>, joiner: Joiner) -> Self {
+        Self {
+            tail,
+            seen: 0,
+            stage,
+            target,
+            past_target: false,
+            oldest: None,
+            torn: [false; 3],
+            joiner,
+            tracker: Tracker::default(),
+        }
+    }
+
+    /// Takes the next record; says where the pass stood before it.
+    pub(super) fn take(&mut self, record: Record, out: &mut Vec<Delivery>) -> Position {
+        if let Stage::Gap { after } = self.stage {
+            let before = Some(record.time);
+            out.push(Delivery::Gap(Gap { after, before }));
+            self.stage = Stage::Deliver;
+        }
+        let before = self.position();
+        self.note_record(&record);
+        let stage = &mut self.stage;
+        self.joiner
+            .push(record, &mut |entry| stage.sift(entry, out));
+        self.note_ends(before);
+        before
+    }
+
+    /// Notes what a record proves, and its place.
+    fn note_record(&mut self, record: &Record) {
+        let slot = index(record.stream);
+        let group = self.tracker.last_of(record.stream);
+        let was_torn = group.filter(|_| self.torn[slot]).map(|last| last.time);
+        self.note_age(record);
+        let is_torn = self.torn[slot].then_some(record.time);
+        let is_proven = group.is_some_and(|last| last.time != record.time);
+        let anchor = self.tracker.push(record);
+        if let Stage::Count {
+            first,
+            proven,
+            torn,
+            lines,
+            ..
+        } = &mut self.stage
+        {
+            *torn = [was_torn, is_torn];
+            first.get_or_insert(anchor);
+            if is_proven {
+                proven.get_or_insert((anchor, *lines));
+            }
+        }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position {
+            anchor: self.tracker.anchor(),
+            open: self.joiner.open_lines(),
+        }
+    }
+
+    /// Whether the last `wanted` lines are in the window from their beginnings,
+    /// and are held or can be found again.
+    pub(super) fn holds(&self, wanted: u32) -> bool {
+        let Stage::Count {
+            lines,
+            suspect,
+            proven,
+            bytes,
+            ..
+        } = &self.stage
+        else {
+            return false;
+        };
+        let Some(skipped) = lines.checked_sub(u64::from(wanted)) else {
+            return self.tail == Tail::All;
+        };
+        let found = *bytes <= HELD_BYTES || proven.is_some_and(|(_, before)| before <= skipped);
+        let whole = skipped > 0 && skipped >= *suspect && self.is_placed();
+        self.tail == Tail::All || (whole && found)
+    }
+
+    /// Notes where each line held ends. Of two that one record ended, the first
+    /// ends before it: resuming there repeats, never loses.
+    fn note_ends(&mut self, before: Position) {
+        let after = self.position();
+        if let Stage::Count { held, ends, .. } = &mut self.stage {
+            let ended = held.len().saturating_sub(ends.len());
+            ends.extend((1..ended).map(|_| before));
+            ends.resize(held.len(), after);
+        }
+    }
+
+    /// Notes which lines began in the window: the first record of each stream
+    /// may continue one, so it proves nothing.
+    fn note_age(&mut self, record: &Record) {
+        let last = self.tracker.last_of(record.stream);
+        let slot = index(record.stream);
+        self.torn[slot] = match last {
+            None => !self.began_here(record.time),
+            Some(last) => self.torn[slot] && last.time == record.time,
+        };
+        if last.is_some_and(|l| l.ends_line || l.time != record.time) {
+            let oldest = self.oldest.map_or(record.time, |t| t.min(record.time));
+            self.oldest = Some(oldest);
+            if let Stage::Since {
+                older_than,
+                older_seen,
+                ..
+            } = &mut self.stage
+            {
+                *older_seen |= oldest < *older_than;
+            }
+        }
+    }
+
+    /// Whether a line of this stamp can only have begun in the window: its first
+    /// part is not far from where its stamp says.
+    fn began_here(&self, time: i64) -> bool {
+        let before = time.saturating_sub(INVERSION);
+        self.tail == Tail::All || self.oldest.is_some_and(|oldest| oldest < before)
+    }
+
+    /// Whether the place of the last record among its likes is known.
+    pub(super) fn is_placed(&self) -> bool {
+        let is_placed = |last: Anchor| last.ends_line || !self.torn[index(last.stream)];
+        self.tail == Tail::All || self.tracker.anchor().is_none_or(is_placed)
+    }
+
+    /// Stamp of the line that `record` continues or ends, if that may have begun
+    /// before the window.
+    pub(super) fn torn_line(&self, record: &Record) -> Option<i64> {
+        let slot = index(record.stream);
+        match self.tracker.last_of(record.stream) {
+            None => (!self.began_here(record.time)).then_some(record.time),
+            Some(_) => self.joiner.open_lines()[slot].filter(|_| self.torn[slot]),
+        }
+    }
+}
+
+impl Stage {
+    fn sift(&mut self, entry: Entry, out: &mut Vec<Delivery>) {
+        match self {
+            Stage::Deliver => out.push(Delivery::Entry(entry)),
+            Stage::Skip { left: 0 } => {
+                out.push(Delivery::Entry(entry));
+                *self = Stage::Deliver;
+            }
+            Stage::Skip { left } => *left -= 1,
+            Stage::Since { instant, .. } if entry.time < *instant => {}
+            Stage::Since {
+                older_seen: true, ..
+            } => {
+                out.push(Delivery::Entry(entry));
+                *self = Stage::Deliver;
+            }
+            Stage::Since { .. } => *self = Stage::Size,
+            Stage::Count {
+                torn,
+                suspect,
+                lines,
+                held,
+                bytes,
+                ..
+            } => {
+                *lines += 1;
+                if torn.contains(&Some(entry.time)) {
+                    *suspect = *lines;
+                }
+                *bytes = bytes.saturating_add(entry.line.len() + size_of::<Entry>());
+                match *bytes <= HELD_BYTES {
+                    true => held.push(entry),
+                    false => *held = Vec::new(),
+                }
+            }
+            Stage::Find { .. } | Stage::Recount { .. } | Stage::Gap { .. } | Stage::Size => {}
+        }
+    }
+}
