@@ -73,10 +73,11 @@ impl proto::log_service_server::LogService for Server {
 
     async fn list_log_entries(
         &self,
-        _request: Request<proto::ListLogEntriesRequest>,
+        request: Request<proto::ListLogEntriesRequest>,
     ) -> Result<Response<proto::ListLogEntriesResponse>, Status> {
-        let message = "ListLogEntries is not implemented by this release";
-        Err(Reason::NotImplemented.status(message))
+        let deadline = deadline_of(&request);
+        let page = self.list(request.into_inner(), deadline).await?;
+        Ok(Response::new(page))
     }
 }
 
@@ -163,7 +164,7 @@ fn membership(plan: &Plan, inventory: &Inventory, engine: u64) -> Result<Members
     })
 }
 
-fn readable(container: &Container) -> Result<(), Status> {
+pub(crate) fn readable(container: &Container) -> Result<(), Status> {
     match container.unreadable {
         Some(why) => {
             let message = format!("{}: {why}", quote(&container.name));

@@ -166,7 +166,7 @@ fn cursors(texts: Vec<String>, found: &mut Violations) -> Vec<(String, Cursor)> 
     cursors
 }
 
-fn streams(values: &[i32], found: &mut Violations) -> Vec<Stream> {
+pub(crate) fn streams(values: &[i32], found: &mut Violations) -> Vec<Stream> {
     let mut streams = Vec::new();
     for (place, value) in values.iter().enumerate() {
         let field = format!("streams[{place}]");
@@ -217,7 +217,7 @@ fn start(
     }
 }
 
-fn instant(time: &Timestamp, field: &str, found: &mut Violations) -> Option<i64> {
+pub(crate) fn instant(time: &Timestamp, field: &str, found: &mut Violations) -> Option<i64> {
     let instant = nanos(time);
     let what = "outside the range of google.protobuf.Timestamp";
     found.require(instant.is_some(), Reason::FieldInvalid, field, what);

@@ -6,6 +6,7 @@
 mod catch_up;
 mod log;
 mod pack;
+mod page;
 mod reader;
 mod registry;
 mod runs;
@@ -13,6 +14,7 @@ mod subscription;
 mod unit;
 
 pub use log::{Ended, Log};
+pub use page::PageError;
 pub use registry::{Reading, Registry, Tasks};
 pub use subscription::{Item, OpenError, Subscription};
 pub use unit::{Content, GapCause, UNIT_BYTES, Unit};

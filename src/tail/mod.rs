@@ -13,12 +13,14 @@ mod line;
 mod live;
 #[cfg(test)]
 mod model;
+mod page;
 
 pub use anchor::Anchor;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR};
 pub use history::{From, History, Until};
 pub use line::{Dialect, Entry, Joiner, OpenLines};
 pub use live::{Live, Settings};
+pub use page::{Border, Edge, Page, Paging, Query};
 
 use crate::docker::{Record, Tail};
 

@@ -102,14 +102,8 @@ async fn a_method_of_a_later_release_is_refused_by_name() {
     let sim = engine();
     let server = Server::start(&sim).await;
     let mut tasks = TaskServiceClient::new(server.channel.clone());
-    let (mut logs, mut containers) = (server.logs(), server.containers());
+    let mut containers = server.containers();
     let refusals = [
-        (
-            "ListLogEntries",
-            logs.list_log_entries(proto::ListLogEntriesRequest::default())
-                .await
-                .err(),
-        ),
         (
             "WatchContainers",
             containers

@@ -19,6 +19,8 @@ mod listing;
 mod live;
 mod logs;
 mod memory;
+mod page_tokens;
+mod pages;
 mod readme;
 mod requests;
 mod resume;

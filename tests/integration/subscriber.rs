@@ -234,7 +234,7 @@ pub(crate) fn text(entry: &LogEntry) -> &str {
     }
 }
 
-fn line(entry: &LogEntry) -> Line {
+pub(crate) fn line(entry: &LogEntry) -> Line {
     let time = entry.time.expect("an entry has a time");
     Line {
         stream: entry.stream(),
