@@ -57,10 +57,12 @@ impl Server {
             })?,
         };
         readable(container)?;
+        let query = Query {
+            stopped: !container.is_running(),
+            ..plan.query
+        };
         let upper = plan.token.map(|token| token.border);
-        let reading = self
-            .registry()
-            .page(Arc::clone(container), plan.query, upper);
+        let reading = self.registry().page(Arc::clone(container), query, upper);
         let draining = self.draining();
         let page = tokio::select! {
             // What is read is worth more than the reason to end.
@@ -116,6 +118,8 @@ fn plan(request: proto::ListLogEntriesRequest, bytes: usize) -> Result<Plan, Sta
             since,
             until,
             streams,
+            // The container is not known yet.
+            stopped: false,
         },
         token,
         request: same,

@@ -48,13 +48,17 @@ impl PageToken {
         let Edge { anchor, ended } = self.border.edge;
         let ended = (0..3).filter(|slot| ended[*slot]);
         // The cursor of the same place: its text holds engine, container, record.
+        let place = Position {
+            anchor: Some(anchor),
+            ..Position::default()
+        };
         let cursor = Cursor {
             engine: self.engine,
             container: self.container,
             issued: self.behind.unwrap_or_default(),
             position: Position {
-                anchor: Some(anchor),
-                ..Position::default()
+                open: self.border.next,
+                ..place
             },
         };
         let mut bytes = vec![VERSION];
@@ -97,6 +101,7 @@ impl PageToken {
                 },
                 distance: u32::from_be_bytes(*distance),
                 width: u32::from_be_bytes(*width),
+                next: cursor.position.open,
             },
             behind: (*has_behind != 0).then_some(cursor.issued),
         })

@@ -8,6 +8,7 @@ mod history;
 mod live;
 mod log;
 mod op;
+mod page;
 mod paths;
 mod reading;
 mod regressions;

@@ -16,12 +16,18 @@ use window::{Start, Window};
 /// Records read beyond the page: the line before it, which shows that there is
 /// one, and what was stored since its edge was given out.
 const SLACK: u32 = 32;
+/// The least that is read for a first page, however few entries it shall have: a
+/// line that is open at the log's end is known from its parts, and its stream may
+/// have been silent since.
+const LEAST: u32 = 64;
 /// A window that was too small is followed by one this many times as large.
 const GROW: u32 = 4;
 /// Records that a page searches at most, or as many as lie behind it if those are
 /// more: so a search costs no more than twice the page's distance from the end,
 /// and going on with it page by page costs the same as in one go.
 const SEARCH: u32 = 16 * 1024;
+/// The end of a run in place of a stream's next record.
+const RUN_ENDED: i64 = i64::MAX;
 /// A window from here on is the whole log.
 const WHOLE: u32 = 1 << 30;
 
@@ -44,6 +50,10 @@ pub struct Border {
     pub distance: u32,
     /// Records that the page behind it took.
     pub width: u32,
+    /// Per stream, the stamp of the oldest record read behind it, if that may have
+    /// ended a line which no page has: then one that is open here with another
+    /// stamp is over. The largest: there is no record behind it.
+    pub next: OpenLines,
 }
 
 /// Which entries a page is made of.
@@ -59,6 +69,8 @@ pub struct Query {
     pub until: Option<i64>,
     /// Streams to take; empty: all.
     pub streams: Vec<Stream>,
+    /// Whether the container is known to have stopped.
+    pub stopped: bool,
 }
 
 impl Query {
@@ -115,7 +127,7 @@ impl Paging {
                 .distance
                 .saturating_add(border.width)
                 .saturating_add(border.width / 4),
-            None => size,
+            None => size.max(LEAST),
         };
         let joiner = Joiner::new(max_line, dialect);
         let mut paging = Self {
@@ -173,7 +185,7 @@ impl Paging {
         let Some(border) = self.upper.filter(|_| is_last) else {
             return Next::More;
         };
-        self.window.end_lines(border.edge.ended, &self.query);
+        self.end_lines(border.edge.ended, border.next);
         match (self.window.tail, self.outcome()) {
             (Tail::Last(_), Some(start)) => self.deliver(start),
             // What is behind it still tells how large the window is.
@@ -188,7 +200,7 @@ impl Paging {
             let now = self.window.open_lines();
             // A run that began meanwhile goes on with lines of its own.
             let ended = [0, 1, 2].map(|slot| now[slot].is_some() && now[slot] == over[slot]);
-            self.window.end_lines(ended, &self.query);
+            self.end_lines(ended, OpenLines::default());
         } else if !self.window.is_over {
             return match (self.window.is_whole, self.window.tail) {
                 (_, Tail::All) => self.lost(),
@@ -201,6 +213,32 @@ impl Paging {
             Some(_) if self.is_unanswered() => Next::Ask,
             Some(start) => self.deliver(start),
         }
+    }
+
+    /// Ends the lines that are over at the page's end.
+    fn end_lines(&mut self, ended: [bool; 3], next: OpenLines) {
+        let open = self.window.open_lines();
+        let is_over = |slot: usize| open[slot].zip(next[slot]).is_some_and(|(a, b)| a != b);
+        let ended = [0, 1, 2].map(|slot| ended[slot] || is_over(slot));
+        self.window.end_lines(ended, &self.query);
+    }
+
+    /// What was read of each stream, for a page that ends where this one begins:
+    /// the window does not show what its first record of a stream met.
+    fn next(&self, begins: u32) -> OpenLines {
+        let stopped = match self.asked {
+            Some(over) => over != OpenLines::default(),
+            None => self.query.stopped,
+        };
+        let behind = match self.upper {
+            Some(border) => border.next,
+            // A line that a running container has not ended is on no page.
+            None => [stopped.then_some(RUN_ENDED); 3],
+        };
+        [0, 1, 2].map(|slot| match self.window.first[slot] {
+            None => behind[slot],
+            Some((index, time)) => (index > begins).then_some(time),
+        })
     }
 
     /// Whether the page ends with a line that may be over: only the container's
@@ -233,12 +271,14 @@ impl Paging {
     }
 
     fn deliver(&mut self, start: Start) -> Next {
+        let next = start.older.map(|end| self.next(end.index));
         let window = &mut self.window;
         let (behind, index) = (window.behind(), window.index);
         let older = start.older.map(|end| Border {
             edge: end.edge,
             distance: behind.saturating_add(index - end.index),
             width: index - end.index,
+            next: next.unwrap_or_default(),
         });
         self.page = Some(Page {
             entries: window.entries_from(start.from),

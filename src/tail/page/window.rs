@@ -60,6 +60,8 @@ pub(super) struct Window {
     /// Stamp of each stream's first record, if that may continue a line or a group
     /// of equal stamps which began before the window.
     torn: [Option<i64>; 3],
+    /// Each stream's first record in the window: its place, from 1, and stamp.
+    pub(super) first: [Option<(u32, i64)>; 3],
     /// The oldest stamp of a line that began in the window.
     oldest: Option<i64>,
     /// Entries so far, those that were left out included.
@@ -97,6 +99,7 @@ impl Window {
             joiner,
             tracker: Tracker::default(),
             torn: [None; 3],
+            first: [None; 3],
             oldest: None,
             count: 0,
             held: VecDeque::new(),
@@ -121,6 +124,7 @@ impl Window {
         self.note_age(&record, query.since);
         let anchor = self.tracker.push(&record);
         self.index = self.index.saturating_add(1);
+        self.first[slot].get_or_insert((self.index, anchor.time));
         let mut ended = Vec::new();
         self.joiner.push(record, &mut |entry| ended.push(entry));
         let after = End {
@@ -214,29 +218,35 @@ impl Window {
             true => self.since.unwrap_or(u64::MAX),
             false => 0,
         };
-        let floor = self.floor;
-        if let Some((number, end)) = self.dropped {
-            let proven = end.placed && floor.is_some_and(|(before, _)| number >= before);
-            if self.is_whole || proven {
-                let from = begin.max(number + 1);
-                let older = (number >= begin).then_some(end);
-                return Some(Start { from, older });
-            }
-        }
-        let rest = Start {
-            from: begin,
-            older: None,
-        };
         if self.is_whole {
-            return Some(rest);
+            let (lower, older) = self.dropped.unzip();
+            let from = begin.max(lower.map_or(0, |number| number + 1));
+            let older = older.filter(|_| lower >= Some(begin));
+            return Some(Start { from, older });
         }
-        let (before, end) = floor?;
-        if since_known && begin > before {
-            return Some(rest);
-        }
-        let from = begin.max(before + 1);
+        let (before, floor) = self.floor?;
+        let (lower, end) = match self.dropped {
+            Some((number, end)) if number >= before => end.placed.then_some((number, end))?,
+            _ => (before, floor),
+        };
         let older = Some(end);
-        (self.index >= bound && end.index < self.index).then_some(Start { from, older })
+        if since_known && begin > lower {
+            let (from, older) = (begin, None);
+            return Some(Start { from, older });
+        }
+        // Before the first entry at or after `since` it is not known whether an
+        // entry that is stamped earlier belongs to the page or lies before it.
+        let is_behind =
+            |number| !has_since || since_known || self.since.is_some_and(|since| since <= number);
+        let from = lower + 1;
+        let is_full = self.dropped.is_some_and(|(number, _)| number >= before);
+        let mut held = self.held.iter().filter(|held| held.number >= from);
+        let is_searched = self.index >= bound && end.index < self.index;
+        let known = match is_full && is_behind(lower) {
+            true => true,
+            false => is_searched && held.next().is_none_or(|first| is_behind(first.number)),
+        };
+        known.then_some(Start { from, older })
     }
 
     /// The entries held from that number on.
