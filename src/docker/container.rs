@@ -93,6 +93,8 @@ pub struct Container {
     pub log_driver: String,
     /// Bytes the engine keeps at most; 0: unbounded or unknown.
     pub retention_bytes: u64,
+    /// Bytes at which the engine begins another log file; 0: never, or unknown.
+    pub file_bytes: u64,
     /// Whether the engine stores nothing that could be read back.
     pub unreadable: Option<&'static str>,
     /// Creation, ns since the Unix epoch.
@@ -136,6 +138,7 @@ impl Container {
             exit_code: exit_code.and_then(|code| i32::try_from(code).ok()),
             tty: config.tty.unwrap_or_default(),
             retention_bytes: retention(&log),
+            file_bytes: file_bytes(&log),
             unreadable: unreadable(&log),
             log_driver: log.typ.unwrap_or_default(),
             created: instant(answer.created),
@@ -167,13 +170,19 @@ fn option<'a>(log: &'a HostConfigLogConfig, key: &str) -> Option<&'a str> {
 /// Source: moby `daemon/logger/local` (20 MB × 5 unless told) and
 /// `jsonfilelog` (no rotation unless `max-size` is given, 1 file).
 fn retention(log: &HostConfigLogConfig) -> u64 {
-    let (size, files) = match log.typ.as_deref() {
-        Some("local") => ("20m", 5),
-        _ => ("0", 1),
-    };
-    let size = bytes_of(option(log, "max-size").unwrap_or(size));
+    let files = if is_local(log) { 5 } else { 1 };
+    let size = file_bytes(log);
     let given = option(log, "max-file").and_then(|n| n.parse().ok());
     size.saturating_mul(given.unwrap_or(files))
+}
+
+fn file_bytes(log: &HostConfigLogConfig) -> u64 {
+    let size = if is_local(log) { "20m" } else { "0" };
+    bytes_of(option(log, "max-size").unwrap_or(size))
+}
+
+fn is_local(log: &HostConfigLogConfig) -> bool {
+    log.typ.as_deref() == Some("local")
 }
 
 fn bytes_of(text: &str) -> u64 {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ pub struct Inventory {
     pub engine: Option<Arc<Identity>>,
     /// Every container by id.
     pub containers: BTreeMap<ContainerId, Arc<Container>>,
+    /// When the last list was asked for, ns since the Unix epoch, our clock.
+    pub listed: i64,
 }
 
 /// Why a name names no container.
@@ -100,8 +102,9 @@ async fn attend(
             biased;
             _ = relist.tick() => {
                 let known = Arc::clone(&inventory.borrow());
+                let asked = now();
                 let containers = list(engine, &known.containers).await?;
-                publish(inventory, &identity, containers);
+                publish(inventory, &identity, containers, asked);
                 backoff.reset();
             }
             event = events.next() => {
@@ -166,11 +169,10 @@ fn publish(
     inventory: &watch::Sender<Arc<Inventory>>,
     identity: &Arc<Identity>,
     containers: BTreeMap<ContainerId, Arc<Container>>,
+    listed: i64,
 ) {
-    inventory.send_if_modified(|now| {
-        if now.engine.as_ref() == Some(identity) && now.containers == containers {
-            return false;
-        }
+    // Told also when nothing changed: that is known from now on.
+    inventory.send_modify(|now| {
         if now.engine.as_ref() != Some(identity) {
             info!(
                 kind = identity.kind,
@@ -183,7 +185,14 @@ fn publish(
         *now = Arc::new(Inventory {
             engine: Some(Arc::clone(identity)),
             containers,
+            listed,
         });
-        true
     });
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }

@@ -3,9 +3,8 @@
 use prost_types::Timestamp;
 
 use crate::docker::{Container, State, Stream};
-use crate::hub::GapCause;
 use crate::proto;
-use crate::tail::{Entry, Gap};
+use crate::tail::{Cause, Entry, Gap};
 
 const NANOS: i64 = 1_000_000_000;
 
@@ -105,6 +104,11 @@ pub(crate) fn stream(stream: Stream) -> proto::Stream {
 }
 
 pub(crate) fn entry(entry: &Entry) -> proto::LogEntry {
+    timed(entry, false)
+}
+
+/// `late`: it comes behind entries from behind it.
+pub(crate) fn timed(entry: &Entry, late: bool) -> proto::LogEntry {
     let line = match str::from_utf8(&entry.line) {
         Ok(text) => proto::log_entry::Line::Text(text.to_owned()),
         Err(_) => proto::log_entry::Line::Raw(entry.line.clone()),
@@ -115,26 +119,36 @@ pub(crate) fn entry(entry: &Entry) -> proto::LogEntry {
         line: Some(line),
         unterminated: entry.unterminated,
         truncated_bytes: entry.truncated_bytes,
-        late: false,
+        late,
         ordinal: entry.ordinal,
     }
 }
 
-pub(crate) fn gap(container: &Container, gap: &Gap, cause: GapCause, cursor: String) -> proto::Gap {
-    let cause = match cause {
-        GapCause::RotatedOut => proto::GapCause::RotatedOut,
-        GapCause::SlowConsumer => proto::GapCause::SlowConsumer,
+pub(crate) fn gap(container: &Container, gap: &Gap, cursor: String) -> proto::Gap {
+    let gone = "the engine no longer has the record that was read last";
+    let (cause, message) = match gap.cause {
+        Cause::RotatedOut => (proto::GapCause::RotatedOut, gone),
+        Cause::SlowConsumer => (proto::GapCause::SlowConsumer, gone),
+        Cause::Stall => (proto::GapCause::Stall, gone),
+        Cause::LogTruncated => (proto::GapCause::LogTruncated, gone),
+        Cause::EngineSkip => (
+            proto::GapCause::EngineSkip,
+            "the engine's live stream left out what was stored meanwhile",
+        ),
+        Cause::Removed => (
+            proto::GapCause::ContainerRemoved,
+            "the container was removed before its log was known to be read",
+        ),
     };
     proto::Gap {
         container: Some(container_ref(container)),
         cause: cause.into(),
         after_time: gap.after.map(timestamp),
         before_time: gap.before.map(timestamp),
-        // The position is gone; whether anything stood between cannot be told.
-        certain: false,
-        missing_entries: None,
+        certain: gap.certain,
+        missing_entries: gap.missing,
         cursor,
-        message: "the engine no longer has the record that was read last".to_owned(),
+        message: message.to_owned(),
     }
 }
 

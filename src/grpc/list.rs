@@ -13,11 +13,11 @@ use super::page_token::{PageToken, digest};
 use super::request::{check_name, instant, resolve, streams};
 use super::server::Server;
 use super::status::{Reason, Violations, quote};
-use super::stream::cursor;
+use super::terms::cursor;
 use crate::docker::Container;
-use crate::hub::{GapCause, PageError};
+use crate::hub::PageError;
 use crate::proto;
-use crate::tail::{Gap, Page, Query};
+use crate::tail::{Cause, Gap, Page, Query};
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
@@ -145,10 +145,7 @@ fn shown(
 ) -> proto::ListLogEntriesResponse {
     let before = token.and_then(|token| token.behind);
     let behind = page.entries.first().map(|entry| entry.time).or(before);
-    let gap = Gap {
-        after: None,
-        before,
-    };
+    let gap = Gap::possible(Cause::RotatedOut, None, before);
     let older = page.older.map(|border| PageToken {
         engine,
         container: container.id,
@@ -162,7 +159,7 @@ fn shown(
         // A page's gap resumes nothing: its cursor is empty.
         gaps: page
             .lost
-            .then(|| convert::gap(container, &gap, GapCause::RotatedOut, String::new()))
+            .then(|| convert::gap(container, &gap, String::new()))
             .into_iter()
             .collect(),
         next_page_token: older.map_or_else(String::new, |token| token.encode()),

@@ -16,6 +16,7 @@ mod server;
 mod status;
 mod stream;
 mod task;
+mod terms;
 
 use std::time::Duration;
 

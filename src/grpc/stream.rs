@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
 use tokio::time::{Instant, interval_at};
 
 use super::convert::{self, now, timestamp};
 use super::outlet::{End, Gone, Outlet, Step, at};
-use crate::docker::{Container, ContainerId, Reach, Stream as Source};
+use super::terms::Terms;
+use crate::docker::{Container, ContainerId};
 use crate::hub::{Content, Ended, Item, Subscription, Unit};
 use crate::proto::{self, stream_logs_response::Event};
-use crate::tail::{Cursor, Position};
+use crate::tail::Position;
 
 /// Silence between messages is never longer.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
@@ -26,17 +26,6 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
 const ENGINE_LOST: Duration = Duration::from_secs(300);
 /// Stored by the engine later than stamped: what `until` still waits for.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
-
-/// What a stream does, beside its members.
-#[derive(Debug)]
-pub(crate) struct Terms {
-    pub(crate) follow: bool,
-    pub(crate) until: Option<i64>,
-    pub(crate) streams: Vec<Source>,
-    pub(crate) until_exit: bool,
-    pub(crate) engine: u64,
-    pub(crate) reach: watch::Receiver<Reach>,
-}
 
 /// Serves a stream to its end.
 pub(crate) async fn stream(
@@ -50,6 +39,7 @@ pub(crate) async fn stream(
         outlet,
         members: BTreeMap::new(),
         entries_sent: 0,
+        verified: None,
         catching_up: subscriptions.len(),
         terms,
     };
@@ -71,12 +61,15 @@ struct Member {
     settled: bool,
     caught_up: bool,
     fell_behind: bool,
+    /// All that was stored by then is delivered, ns since the Unix epoch.
+    verified: Option<i64>,
 }
 
 struct Writer {
     outlet: Outlet,
     members: BTreeMap<ContainerId, Member>,
     entries_sent: u64,
+    verified: Option<i64>,
     /// Members of `opened` that are not live yet.
     catching_up: usize,
     terms: Terms,
@@ -97,6 +90,7 @@ impl Writer {
                 untold: false,
                 caught_up: false,
                 fell_behind: false,
+                verified: None,
                 container,
             };
             self.members.insert(member.container.id, member);
@@ -194,9 +188,10 @@ impl Writer {
         let cursor = self.terms.cursor(id, unit.after);
         let who = Some(convert::container_ref(&member.container));
         let event = match &unit.content {
-            Content::Entries(entries) => {
+            Content::Entries(entries) | Content::Late(entries, _) => {
                 let passing = entries.iter().filter(|entry| self.terms.passes(entry));
-                let entries: Vec<_> = passing.map(convert::entry).collect();
+                let late = matches!(unit.content, Content::Late(..));
+                let entries: Vec<_> = passing.map(|e| convert::timed(e, late)).collect();
                 if entries.is_empty() {
                     member.untold = true;
                     return Ok(None);
@@ -208,8 +203,10 @@ impl Writer {
                     cursor,
                 })
             }
-            Content::Gap(gap, cause) => {
-                Event::Gap(convert::gap(&member.container, gap, *cause, cursor))
+            Content::Gap(gap) => Event::Gap(convert::gap(&member.container, gap, cursor)),
+            Content::Verified(time) => {
+                (member.verified, member.untold) = (Some(*time), true);
+                return Ok(None);
             }
             Content::LeaseReplaced => Event::Notice(proto::Notice {
                 kind: proto::NoticeKind::LeaseReplaced.into(),
@@ -333,39 +330,24 @@ impl Writer {
             .collect()
     }
 
-    fn counts(&self, positions: Vec<proto::Position>) -> proto::Progress {
+    /// The oldest of the members' instants; a stream without members knows
+    /// nothing.
+    fn verify(&mut self) {
+        let each = self.members.values().map(|member| member.verified);
+        let oldest = each.min().flatten();
+        self.verified = self.verified.max(oldest);
+    }
+
+    fn counts(&mut self, positions: Vec<proto::Position>) -> proto::Progress {
+        self.verify();
         proto::Progress {
             server_time: Some(timestamp(now())),
-            // Told once skips inside an engine's stream are looked for.
-            verified_time: None,
+            verified_time: self.verified.map(timestamp),
             positions,
             entries_sent: self.entries_sent,
             messages_sent: self.outlet.messages_sent(),
         }
     }
-}
-
-impl Terms {
-    fn passes(&self, entry: &crate::tail::Entry) -> bool {
-        let wanted = self.streams.is_empty() || self.streams.contains(&entry.stream);
-        wanted && self.until.is_none_or(|until| entry.time <= until)
-    }
-
-    fn cursor(&self, id: &ContainerId, position: Position) -> String {
-        cursor(self.engine, *id, position)
-    }
-}
-
-/// A cursor issued now.
-pub(crate) fn cursor(engine: u64, container: ContainerId, position: Position) -> String {
-    let issued = now();
-    Cursor {
-        engine,
-        container,
-        issued,
-        position,
-    }
-    .encode()
 }
 
 fn change(

@@ -12,9 +12,9 @@ use tracing::debug;
 use super::log::Ended;
 use super::pack::Packer;
 use super::reader::Source;
-use super::unit::{GapCause, Unit};
+use super::unit::Unit;
 use crate::docker::{Backoff, Container, EngineError, Record};
-use crate::tail::{Event, From, History, Next, OpenLines, Position, Settings, Until};
+use crate::tail::{Cause, Event, From, History, Next, OpenLines, Position, Settings, Until};
 
 /// Units read ahead of the subscriber.
 pub(crate) const AHEAD: usize = 2;
@@ -40,7 +40,7 @@ pub(crate) struct Stretch {
     pub(crate) until: Until,
     /// Whether the log's own reader has no line open there.
     pub(crate) closed: bool,
-    pub(crate) cause: GapCause,
+    pub(crate) cause: Cause,
     pub(crate) settings: Settings,
 }
 

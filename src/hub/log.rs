@@ -43,6 +43,8 @@ struct State {
     running: bool,
     /// Whether nothing more will come before the container runs again.
     settled: bool,
+    /// Records the reader has taken.
+    taken: u64,
     ended: Option<Ended>,
 }
 
@@ -54,6 +56,8 @@ pub(crate) struct Head {
     pub(crate) position: Position,
     pub(crate) running: bool,
     pub(crate) settled: bool,
+    /// Records the reader has taken there.
+    pub(crate) taken: u64,
 }
 
 /// What a subscriber finds at its place.
@@ -88,6 +92,7 @@ impl Log {
             position: state.position?,
             running: state.running,
             settled: state.settled,
+            taken: state.taken,
         })
     }
 
@@ -102,9 +107,11 @@ impl Log {
     }
 
     /// Appends units and moves the position, together.
-    pub(crate) fn publish(&self, units: Vec<Unit>, position: Position) {
+    /// `taken`: records read behind it.
+    pub(crate) fn publish(&self, units: Vec<Unit>, position: Position, taken: u64) {
         {
             let mut state = self.state();
+            state.taken = taken;
             state.position = Some(position);
             for unit in units {
                 match unit.content {
@@ -183,7 +190,7 @@ mod tests {
         let log = Log::new();
         assert!(log.head().is_none());
         let many = RING_BYTES / unit().cost() + 10;
-        log.publish((0..many).map(|_| unit()).collect(), Position::default());
+        log.publish((0..many).map(|_| unit()).collect(), Position::default(), 0);
         assert!(matches!(log.read(0), Read::Behind));
         let head = log.head().unwrap();
         assert_eq!(head.seq, many as u64);
@@ -194,7 +201,7 @@ mod tests {
     #[test]
     fn what_was_published_is_read_before_the_end() {
         let log = Log::new();
-        log.publish(vec![unit()], Position::default());
+        log.publish(vec![unit()], Position::default(), 0);
         log.end(Ended::Removed);
         assert!(matches!(log.read(0), Read::Units(_)));
         assert!(matches!(log.read(1), Read::Ended(Ended::Removed)));

@@ -17,4 +17,4 @@ pub use log::{Ended, Log};
 pub use page::PageError;
 pub use registry::{Reading, Registry, Tasks};
 pub use subscription::{Item, OpenError, Subscription};
-pub use unit::{Content, GapCause, UNIT_BYTES, Unit};
+pub use unit::{Content, UNIT_BYTES, Unit};

@@ -1,13 +1,17 @@
 //! Deliveries of a machine, packed into units.
 
-use super::unit::{Content, GapCause, UNIT_BYTES, Unit, entry_cost};
-use crate::tail::{Delivery, Entry, Position};
+use super::unit::{Content, UNIT_BYTES, Unit, entry_cost};
+use crate::tail::{Cause, Delivery, Entry, Position};
 
 /// Collects deliveries until they make a unit.
 #[derive(Debug)]
 pub(crate) struct Packer {
-    cause: GapCause,
+    cause: Cause,
+    /// When the engine was asked for what comes in, ns since the Unix epoch.
+    asked: i64,
     entries: Vec<Entry>,
+    /// What the entries stand before, if they are late.
+    late: Option<u64>,
     bytes: usize,
     units: Vec<Unit>,
     /// The machine's position as last told.
@@ -15,11 +19,13 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// `cause`: what a gap of this read means.
-    pub(crate) fn new(cause: GapCause) -> Self {
+    /// `cause`: what deletion before this read means.
+    pub(crate) fn new(cause: Cause) -> Self {
         Self {
             cause,
+            asked: 0,
             entries: Vec::new(),
+            late: None,
             bytes: 0,
             units: Vec::new(),
             at: Position::default(),
@@ -30,18 +36,36 @@ impl Packer {
     pub(crate) fn push(&mut self, deliveries: &mut Vec<Delivery>, after: Position) {
         for delivery in deliveries.drain(..) {
             match delivery {
-                Delivery::Entry(entry) => {
-                    self.bytes += entry_cost(&entry);
-                    self.entries.push(entry);
-                }
+                Delivery::Entry(entry) => self.entry(entry, None),
+                Delivery::Late(entry, place) => self.entry(entry, Some(place)),
                 // What is left behind a gap came with the same event, and is
                 // not read by whoever resumes at its end.
-                Delivery::Gap(gap) => self.content(Content::Gap(gap, self.cause), self.at),
+                Delivery::Gap(mut gap) => {
+                    if gap.cause == Cause::RotatedOut {
+                        gap.cause = self.cause;
+                    }
+                    self.content(Content::Gap(gap), self.at);
+                }
+                Delivery::Verified => self.content(Content::Verified(self.asked), after),
                 Delivery::Replaced => self.content(Content::LeaseReplaced, after),
                 Delivery::At(position) => self.reached(position),
             }
         }
         self.reached(after);
+    }
+
+    /// The engine is being asked, now.
+    pub(crate) fn asked_at(&mut self, now: i64) {
+        self.asked = now;
+    }
+
+    fn entry(&mut self, entry: Entry, late: Option<u64>) {
+        if self.late != late {
+            self.close(self.at);
+            self.late = late;
+        }
+        self.bytes += entry_cost(&entry);
+        self.entries.push(entry);
     }
 
     fn reached(&mut self, position: Position) {
@@ -70,7 +94,11 @@ impl Packer {
 
     fn close(&mut self, after: Position) {
         if !self.entries.is_empty() {
-            let content = Content::Entries(std::mem::take(&mut self.entries));
+            let entries = std::mem::take(&mut self.entries);
+            let content = match self.late {
+                Some(place) => Content::Late(entries, place),
+                None => Content::Entries(entries),
+            };
             self.units.push(Unit { content, after });
             self.bytes = 0;
         }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -13,9 +14,9 @@ use tracing::{debug, warn};
 use super::log::{Ended, Log};
 use super::pack::Packer;
 use super::runs::Runs;
-use super::unit::GapCause;
+use super::unit::Content;
 use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail};
-use crate::tail::{Event, Live, Next, Settings};
+use crate::tail::{Cause, Event, Live, Next, Settings};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
@@ -71,7 +72,7 @@ impl Reader {
             container,
             log,
             live,
-            packer: Packer::new(GapCause::RotatedOut),
+            packer: Packer::new(Cause::RotatedOut),
             reading: None,
             probe: None,
             backoff: Backoff::default(),
@@ -119,6 +120,7 @@ impl Reader {
             Next::Snapshot(tail) => self.read(self.source.engine.snapshot(&id, tty, tail)),
             Next::Probe => {
                 let last = self.source.engine.snapshot(&id, tty, Tail::Last(1));
+                self.packer.asked_at(now());
                 self.probe = Some(Box::pin(last_record(last)));
             }
             Next::Ask => return self.ask().await,
@@ -130,6 +132,7 @@ impl Reader {
 
     fn read(&mut self, records: crate::docker::Records) {
         self.probe = None;
+        self.packer.asked_at(now());
         self.reading = Some(records.ready_chunks(TURN).boxed());
     }
 
@@ -230,7 +233,7 @@ impl Reader {
         let at = self.live.position();
         self.runs.end(&self.container, at, &mut self.packer);
         self.publish();
-        let id = self.container.id;
+        let (id, mut verified) = (self.container.id, 0);
         loop {
             let inventory = Arc::clone(&self.source.inventory.borrow_and_update());
             let known = inventory.containers.get(&id);
@@ -246,6 +249,12 @@ impl Reader {
                         continue;
                     }
                 }
+            }
+            // It was listed, and nothing has begun that could write.
+            if inventory.listed > verified && known.is_some() {
+                verified = inventory.listed;
+                self.packer.content(Content::Verified(verified), at);
+                self.publish();
             }
             if self.source.inventory.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -273,10 +282,18 @@ impl Reader {
             let units = self.packer.take(position);
             let known = self.log.head().map(|head| head.position);
             if !units.is_empty() || known != Some(position) {
-                self.log.publish(units, position);
+                self.log.publish(units, position, self.live.taken());
             }
         }
     }
+}
+
+/// Our clock, ns since the Unix epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::log::Log;
 use super::reader::{Reader, Source};
 use crate::docker::{Container, ContainerId, Engine, Inventory, Reach};
-use crate::tail::{Dialect, Settings};
+use crate::tail::{Dialect, Settings, Skips};
 
 /// Catch-ups under way at once: each can cost the engine as much as it reads.
 const CATCH_UPS: usize = 8;
@@ -173,11 +173,20 @@ impl Registry {
 
     pub(crate) fn settings_for(&self, container: &Container) -> Settings {
         let inventory = self.source.inventory.borrow();
-        let major = inventory.engine.as_ref().map_or(0, |engine| engine.major());
+        let engine = inventory.engine.as_ref();
+        let major = engine.map_or(0, |engine| engine.major());
+        // Before 23 a stream can lose its place anywhere as files rotate.
+        let is_exact = engine.is_some_and(|engine| engine.kind == "docker" && major >= 23);
+        let skips = match (container.file_bytes, is_exact) {
+            (0, _) if container.log_driver == "json-file" => Skips::Never,
+            (0, _) | (_, false) => Skips::Anywhere,
+            (bytes, true) => Skips::Files(bytes),
+        };
         Settings {
             rotation: self.reading.rotation,
             max_line: self.reading.max_line,
             orientation: ORIENTATION,
+            skips,
             dialect: Dialect::of(&container.log_driver, major),
             seed: fastrand::u64(..),
         }

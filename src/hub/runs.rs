@@ -50,10 +50,12 @@ impl Runs {
     pub(crate) fn hold(
         &mut self,
         before: Position,
-        deliveries: Vec<Delivery>,
+        mut deliveries: Vec<Delivery>,
         after: Position,
         packer: &mut Packer,
     ) {
+        // By the time this goes out another request may have been made.
+        deliveries.retain(|delivery| *delivery != Delivery::Verified);
         let cost = |delivery: &Delivery| match delivery {
             Delivery::Entry(entry) => entry_cost(entry),
             _ => size_of::<Delivery>(),

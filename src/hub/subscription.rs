@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
 use super::log::{Ended, Head, Read};
 use super::registry::{Attendance, Registry};
-use super::unit::{GapCause, Unit};
+use super::unit::Unit;
 use crate::docker::{Container, Reach};
-use crate::tail::{From, OpenLines, Position, Until};
+use crate::tail::{Cause, From, OpenLines, Position, Until};
 
 /// A log that is not being read yet is waited for, at most so long.
 const ORIENTATION: Duration = Duration::from_secs(10);
@@ -60,6 +60,9 @@ pub struct Subscription {
     settled: bool,
     mode: Mode,
     following: Option<Following>,
+    /// Records the log's reader had taken where this joined: what repairs a skip
+    /// before that is no repair here.
+    joined: u64,
 }
 
 #[derive(Debug)]
@@ -120,11 +123,12 @@ impl Subscription {
             settled: head.settled,
             mode: Mode::live(head.seq),
             following: Some(following),
+            joined: head.taken,
         };
         match from {
             None => {}
             Some(From::After(position)) if position == head.position => {}
-            Some(from) => subscription.catch_up_to(from, head, GapCause::RotatedOut),
+            Some(from) => subscription.catch_up_to(from, head, Cause::RotatedOut),
         }
         subscription.locate().await
     }
@@ -146,8 +150,9 @@ impl Subscription {
             position: Position::default(),
             mode: Mode::Over(Item::Complete),
             following: None,
+            joined: 0,
         };
-        subscription.read(from, Until::End, None, GapCause::RotatedOut);
+        subscription.read(from, Until::End, None, Cause::RotatedOut);
         subscription.locate().await
     }
 
@@ -209,6 +214,9 @@ impl Subscription {
                 if let Some(unit) = taken.pop_front() {
                     *seq += 1;
                     self.position = unit.after;
+                    if unit.place().is_some_and(|place| place <= self.joined) {
+                        return None;
+                    }
                     return Some(Item::Unit(unit));
                 }
                 self.take_live().await
@@ -248,7 +256,7 @@ impl Subscription {
             Read::Behind => {
                 let head = following.attendance.log().head()?;
                 let from = From::After(self.position);
-                self.catch_up_to(from, head, GapCause::SlowConsumer);
+                self.catch_up_to(from, head, Cause::SlowConsumer);
                 Some(Item::FellBehind)
             }
         }
@@ -273,6 +281,7 @@ impl Subscription {
         let head = Some(join).filter(meets).or_else(|| now().filter(meets));
         if let Some(head) = head {
             self.position = head.position;
+            self.joined = head.taken;
             self.mode = Mode::live(head.seq);
             return None;
         }
@@ -282,19 +291,22 @@ impl Subscription {
             return Some(self.over(Item::Ended(ended)));
         }
         let head = following.attendance.log().head()?;
-        self.catch_up_to(From::After(position), head, GapCause::RotatedOut);
+        self.catch_up_to(From::After(position), head, Cause::RotatedOut);
         None
     }
 
-    fn catch_up_to(&mut self, from: From, head: Head, cause: GapCause) {
+    fn catch_up_to(&mut self, from: From, head: Head, cause: Cause) {
         match head.position.anchor {
             Some(anchor) => self.read(from, Until::Anchor(anchor), Some(head), cause),
             // Nothing is stored before the head.
-            None => self.mode = Mode::live(head.seq),
+            None => {
+                self.joined = head.taken;
+                self.mode = Mode::live(head.seq);
+            }
         }
     }
 
-    fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: GapCause) {
+    fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: Cause) {
         let (sender, pieces) = mpsc::channel(AHEAD);
         let stretch = Stretch {
             container: Arc::clone(&self.container),

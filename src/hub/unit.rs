@@ -11,7 +11,13 @@ pub enum Content {
     /// Lines, in file order, at least one.
     Entries(Vec<Entry>),
     /// Entries may be missing here.
-    Gap(Gap, GapCause),
+    Gap(Gap),
+    /// Lines that the engine had skipped; the number of the record (see
+    /// `Live::taken`) that they stand before.
+    Late(Vec<Entry>, u64),
+    /// All that the engine had stored by then (ns since the Unix epoch, our
+    /// clock) is delivered or reported.
+    Verified(i64),
     /// A stuck or failed lease was replaced, without loss.
     LeaseReplaced,
     /// A run of the container began (ns since the Unix epoch).
@@ -20,15 +26,6 @@ pub enum Content {
     Exited(Option<i64>, Option<i32>),
     /// The container does not run, and all that it wrote is delivered.
     Settled,
-}
-
-/// Why entries may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GapCause {
-    /// The engine deleted them before they were read.
-    RotatedOut,
-    /// The engine deleted them before a slow subscriber came to them.
-    SlowConsumer,
 }
 
 /// A piece of a log.
@@ -41,10 +38,22 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The number of the record that this stands before, if it comes later than
+    /// its place.
+    pub(crate) fn place(&self) -> Option<u64> {
+        match &self.content {
+            Content::Late(_, place) => Some(*place),
+            Content::Gap(gap) => gap.place,
+            _ => None,
+        }
+    }
+
     /// Bytes it counts against a ring's bound.
     pub(crate) fn cost(&self) -> usize {
         let held = match &self.content {
-            Content::Entries(entries) => entries.iter().map(entry_cost).sum(),
+            Content::Entries(entries) | Content::Late(entries, _) => {
+                entries.iter().map(entry_cost).sum()
+            }
             _ => 0,
         };
         size_of::<Unit>() + held

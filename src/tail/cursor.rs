@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::anchor::Anchor;
-use super::{OpenLines, Position};
+use super::{OpenLines, Position, Verified};
 use crate::docker::{ContainerId, Stream};
 
 /// Longest cursor, in bytes of text.
@@ -56,6 +56,12 @@ impl Cursor {
         bytes.extend_from_slice(&self.issued.to_be_bytes());
         put_anchor(&mut bytes, self.position.anchor);
         put_open(&mut bytes, self.position.open);
+        if let Some(verified) = self.position.verified {
+            // A count that does not fit shows as a possible gap, no more.
+            let count = u16::try_from(verified.count).unwrap_or(u16::MAX);
+            bytes.extend_from_slice(&count.to_be_bytes());
+            put_anchor(&mut bytes, verified.anchor);
+        }
         let sum = xxh3_64(&bytes).to_be_bytes();
         bytes.extend_from_slice(&sum[..CHECKSUM]);
         URL_SAFE_NO_PAD.encode(bytes)
@@ -133,9 +139,19 @@ impl Fields<'_> {
             position: Position {
                 anchor: self.anchor()?,
                 open: self.open()?,
+                verified: self.verified()?,
             },
         };
         self.0.is_empty().then_some(cursor)
+    }
+
+    fn verified(&mut self) -> Option<Option<Verified>> {
+        if self.0.is_empty() {
+            return Some(None);
+        }
+        let count = u32::from(u16::from_be_bytes(self.take()?));
+        let anchor = self.anchor()?;
+        Some(Some(Verified { anchor, count }))
     }
 
     fn anchor(&mut self) -> Option<Option<Anchor>> {
@@ -196,13 +212,25 @@ mod tests {
     }
 
     fn cursors() -> impl Strategy<Value = Cursor> {
-        let position = (proptest::option::of(anchors()), any::<OpenLines>());
+        // A terminal has no other stream beside it.
+        let open = any::<[Option<i64>; 2]>().prop_map(|[out, err]| [out, err, None]);
+        let verified = (proptest::option::of(anchors()), any::<u16>());
+        let verified = verified.prop_map(|(anchor, count)| Verified {
+            anchor,
+            count: u32::from(count),
+        });
+        let verified = proptest::option::of(verified);
+        let position = (proptest::option::of(anchors()), open, verified);
         (any::<u64>(), any::<[u8; 32]>(), any::<i64>(), position).prop_map(
-            |(engine, id, issued, (anchor, open))| Cursor {
+            |(engine, id, issued, (anchor, open, verified))| Cursor {
                 engine,
                 container: ContainerId::from_bytes(id),
                 issued,
-                position: Position { anchor, open },
+                position: Position {
+                    anchor,
+                    open,
+                    verified,
+                },
             },
         )
     }

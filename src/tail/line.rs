@@ -45,7 +45,7 @@ impl Dialect {
 /// Timestamps of the lines still open, per stream.
 pub type OpenLines = [Option<i64>; 3];
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     time: i64,
     bytes: BytesMut,
@@ -53,7 +53,7 @@ struct Open {
 }
 
 /// Joins records to lines.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Joiner {
     max_line: usize,
     dialect: Dialect,

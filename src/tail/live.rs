@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use super::anchor::{Finder, Tracker, index};
+use super::anchor::{Anchor, Finder, Tracker, index};
+use super::doubt::{Doubt, Skips, Walk, anchor_of};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
+use super::{Cause, Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Stream, Tail};
 
 /// Widest overlap a lease is opened with.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub max_line: usize,
     /// How the driver stores lines.
     pub dialect: Dialect,
+    /// Where the engine's live stream may skip records.
+    pub skips: Skips,
     /// Records read at most, as a log is joined, to learn of a line open on a
     /// stream that wrote none of the last ones. Each costs the engine about
     /// 10 µs; a line that began before them comes without its beginning.
@@ -50,6 +53,14 @@ pub struct Live {
     ended: bool,
     /// The container was found stopped, and nothing new has come since.
     stopped: bool,
+    /// What leases brought is not proven yet to be all there is.
+    doubt: Doubt,
+    /// Records delivered so far.
+    taken: u64,
+    /// The last lease stood still.
+    stalled: bool,
+    /// The last lease was read to its end.
+    drained: bool,
     overlap: u32,
     seek_silence: Duration,
     rng: fastrand::Rng,
@@ -72,6 +83,9 @@ enum Phase {
     Read {
         fresh: bool,
         suspect: bool,
+        /// Records of the lease that may have been stored before it was opened;
+        /// `None`: all of them were delivered.
+        left: Option<u32>,
     },
     /// A snapshot whose records are new once the anchor has come.
     Resync {
@@ -85,7 +99,20 @@ enum Phase {
 
 #[derive(Debug)]
 enum Pass {
-    Find(Finder),
+    /// Looking for the last verified record; `at` looks for the last one read.
+    Find {
+        /// `None`: that is the log's beginning.
+        finder: Option<Finder>,
+        at: Finder,
+        at_seen: bool,
+        /// The first record of the snapshot.
+        oldest: Option<Anchor>,
+    },
+    /// What was brought since is compared with what is stored.
+    Compare(Box<Walk>),
+    /// The same, where the verified record is gone: from the oldest record on,
+    /// if that has not been deleted meanwhile.
+    CompareAll(Option<Anchor>),
     Deliver,
     /// The anchor is gone: all that is left is new.
     Gap,
@@ -101,6 +128,10 @@ impl Live {
             deadline: None,
             ended: false,
             stopped: false,
+            doubt: Doubt::new(settings.skips),
+            taken: 0,
+            stalled: false,
+            drained: false,
             overlap: WINDOW,
             seek_silence: SEEK_SILENCE,
             rng: fastrand::Rng::with_seed(settings.seed),
@@ -116,7 +147,13 @@ impl Live {
         Position {
             anchor: self.tracker.anchor(),
             open: self.joiner.open_lines(),
+            verified: self.doubt.verified(),
         }
+    }
+
+    /// How many records were delivered so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether the place is known from which on everything is delivered.
@@ -141,7 +178,7 @@ impl Live {
             Event::End => self.on_end(now, out),
             Event::Broken => self.on_broken(),
             Event::Elapsed => self.on_elapsed(now, out),
-            Event::Probed(last) => self.on_probed(last.as_ref(), now),
+            Event::Probed(last) => self.on_probed(last.as_ref(), now, out),
             Event::Running => self.open(now),
             // It may have written since the last snapshot: one taken after its
             // end that brings nothing new proves that all has been read.
@@ -149,7 +186,8 @@ impl Live {
                 self.stopped = true;
                 self.resync()
             }
-            Event::Stopped | Event::Gone => self.rest(out),
+            Event::Stopped => self.rest(out),
+            Event::Gone => self.gone(out),
         }
     }
 
@@ -159,6 +197,7 @@ impl Live {
                 *seen += 1;
                 let last = self.tracker.last_of(record.stream);
                 starts[index(record.stream)] |= last.is_some_and(|last| last.time != record.time);
+                self.doubt.count(&record);
                 self.tracker.push(&record);
                 self.joiner.push(record, &mut |_| ());
                 Next::More
@@ -166,7 +205,8 @@ impl Live {
             Phase::Seek { finder, left } => {
                 *left -= 1;
                 if finder.is_at(&record) {
-                    self.read(now);
+                    let left = Some(*left);
+                    self.read(left, now);
                 } else if *left == 0 {
                     return self.missed();
                 } else {
@@ -175,25 +215,80 @@ impl Live {
                 Next::More
             }
             Phase::Read { .. } => self.on_new_record(record, out),
-            Phase::Resync { seen, pass, .. } => {
-                *seen = seen.saturating_add(1);
-                match pass {
-                    Pass::Find(finder) => {
-                        if finder.is_at(&record) {
-                            *pass = Pass::Deliver;
-                        }
-                        return Next::More;
-                    }
-                    Pass::Deliver => {}
-                    Pass::Gap => {
-                        *pass = Pass::Deliver;
-                        self.gap(Some(record.time), out);
-                    }
-                }
-                self.deliver(record, out);
-                Next::More
-            }
+            Phase::Resync { .. } => self.on_stored(record, out),
             Phase::Asking | Phase::Resting => Next::More,
+        }
+    }
+
+    /// A record of a snapshot.
+    fn on_stored(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
+        let Phase::Resync { seen, pass, .. } = &mut self.phase else {
+            return Next::More;
+        };
+        *seen = seen.saturating_add(1);
+        match pass {
+            Pass::Find {
+                finder,
+                at,
+                at_seen,
+                oldest,
+            } => {
+                oldest.get_or_insert_with(|| Tracker::default().push(&record));
+                *at_seen |= at.is_at(&record);
+                if finder.as_mut().is_some_and(|finder| finder.is_at(&record)) {
+                    *pass = match self.doubt.walk(*at) {
+                        Some(walk) => Pass::Compare(Box::new(walk)),
+                        None => Pass::Deliver,
+                    };
+                }
+            }
+            Pass::Compare(walk) => {
+                walk.step(record, &mut self.doubt, self.taken, out);
+                self.compared();
+            }
+            Pass::CompareAll(oldest) => {
+                if oldest.is_none_or(|oldest| !oldest.is_like(&record)) {
+                    return self.find(Tail::All);
+                }
+                let after = self.doubt.verified().and_then(|verified| verified.anchor);
+                let after = after.map(|anchor| anchor.time);
+                if after.is_some() || !self.doubt.is_next(&record) {
+                    let mut gap = Gap::possible(Cause::EngineSkip, after, Some(record.time));
+                    gap.place = Some((self.taken + 1).saturating_sub(self.doubt.pending() as u64));
+                    out.push(Delivery::Gap(gap));
+                }
+                let joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
+                let Some(at) = self.tracker.anchor() else {
+                    return Next::More;
+                };
+                let mut walk = Box::new(self.doubt.walk_from_start(joiner, at));
+                walk.step(record, &mut self.doubt, self.taken, out);
+                *pass = Pass::Compare(walk);
+                self.compared();
+            }
+            Pass::Deliver => self.deliver(record, out),
+            Pass::Gap => {
+                *pass = Pass::Deliver;
+                self.gap(Some(record.time), out);
+                self.deliver(record, out);
+            }
+        }
+        Next::More
+    }
+
+    /// Behind the last record brought, what is stored is new.
+    fn compared(&mut self) {
+        if self.doubt.pending() > 0 {
+            return;
+        }
+        if let Phase::Resync { pass, .. } = &mut self.phase
+            && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
+        {
+            // Otherwise ours knows more: beginnings that are deleted meanwhile.
+            if walk.mends_open_line() {
+                (self.tracker, self.joiner) = (walk.tracker, walk.joiner);
+            }
+            self.doubt.clear();
         }
     }
 
@@ -212,16 +307,33 @@ impl Live {
                 .anchor()
                 .is_some_and(|newest| record.time <= newest.time),
         };
+        // A line that another follows without its end: was the end skipped?
+        let slot = index(record.stream);
+        let open = self.joiner.open_lines()[slot];
+        let breaks_line = open.is_some_and(|time| time != record.time);
         if goes_back {
             out.push(Delivery::Replaced);
             return self.resync();
         }
+        if breaks_line && self.doubt.is_possible() {
+            return self.resync();
+        }
+        self.doubt.take(&record, &self.tracker, &self.joiner);
         self.deliver(record, out);
+        let left = match self.phase {
+            Phase::Read { left, .. } => left,
+            _ => None,
+        };
+        let left = left.and_then(|left| left.checked_sub(1));
         self.phase = Phase::Read {
             fresh: true,
             suspect: false,
+            left,
         };
-        Next::More
+        match self.doubt.is_full() {
+            true => self.resync(),
+            false => Next::More,
+        }
     }
 
     fn on_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
@@ -229,6 +341,10 @@ impl Live {
             Phase::Orient { want, seen, starts } => {
                 let whole = seen < want;
                 if whole || *want >= self.orientation(*starts) {
+                    if whole {
+                        self.doubt.known_from_start();
+                    }
+                    out.push(Delivery::Verified);
                     return self.open(now);
                 }
                 let want = want * WIDEN;
@@ -236,6 +352,7 @@ impl Live {
             }
             Phase::Seek { .. } | Phase::Read { .. } => {
                 self.ended = true;
+                self.drained = matches!(self.phase, Phase::Read { .. });
                 self.resync()
             }
             Phase::Resync { tail, seen, pass } => match pass {
@@ -244,9 +361,22 @@ impl Live {
                     self.gap(None, out);
                     self.synced(now, out)
                 }
-                Pass::Find(finder) => {
-                    let (finder, seen) = (*finder, *seen);
-                    self.not_found(*tail, seen, finder)
+                Pass::Find {
+                    finder,
+                    at,
+                    at_seen,
+                    oldest,
+                } => {
+                    let base = finder.is_some_and(|finder| finder.saw_likeness());
+                    let alike = base || at.saw_likeness();
+                    let (tail, seen, oldest) = (*tail, *seen, *oldest);
+                    let at_seen = *at_seen;
+                    self.not_found(tail, seen, alike, oldest.filter(|_| at_seen))
+                }
+                // Part of what was brought is not stored any more.
+                Pass::Compare(_) | Pass::CompareAll(_) => {
+                    self.doubt.clear();
+                    self.synced(now, out)
                 }
             },
             Phase::Asking | Phase::Resting => Next::More,
@@ -276,18 +406,42 @@ impl Live {
             // A lease that breaks may have ended with its container.
             Phase::Seek { .. } | Phase::Read { .. } | Phase::Asking => {
                 self.ended = true;
+                self.drained = matches!(self.phase, Phase::Asking) && self.drained;
                 self.resync()
             }
             Phase::Resync { .. } => self.resync(),
         }
     }
 
+    /// The container is gone, and with it what was not read.
+    fn gone(&mut self, out: &mut Vec<Delivery>) -> Next {
+        let read = match self.phase {
+            Phase::Resting => true,
+            Phase::Orient { .. } => false,
+            _ => self.drained && self.doubt.is_empty(),
+        };
+        let next = self.rest(out);
+        if !read {
+            let after = self.tracker.anchor().map(|anchor| anchor.time);
+            out.push(Delivery::Gap(Gap::possible(Cause::Removed, after, None)));
+        }
+        next
+    }
+
     fn on_elapsed(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match self.phase {
             Phase::Seek { .. } => self.missed(),
-            Phase::Read { fresh: true, .. } => self.open(now),
+            Phase::Read {
+                fresh: true, left, ..
+            } => {
+                if left.is_none() && self.doubt.is_empty() {
+                    return self.open(now);
+                }
+                self.resync()
+            }
             Phase::Read { suspect: true, .. } => {
                 out.push(Delivery::Replaced);
+                self.stalled = true;
                 self.resync()
             }
             // Cycling idle leases leaks memory in newer engines.
@@ -302,18 +456,24 @@ impl Live {
         }
     }
 
-    fn on_probed(&mut self, last: Option<&Record>, now: Duration) -> Next {
-        if let Phase::Read { fresh: false, .. } = self.phase {
+    fn on_probed(&mut self, last: Option<&Record>, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        if let Phase::Read {
+            fresh: false, left, ..
+        } = self.phase
+        {
             let healthy = match (last, self.tracker.anchor()) {
                 (Some(last), Some(anchor)) => anchor.is_like(last),
                 (None, None) => true,
                 _ => false,
             };
-            if !healthy {
+            if healthy {
+                out.push(Delivery::Verified);
+            } else {
                 self.enter(
                     Phase::Read {
                         fresh: false,
                         suspect: true,
+                        left,
                     },
                     Some(now + STALL),
                 );
@@ -330,6 +490,7 @@ impl Live {
     fn orient(&mut self, want: u32) -> Next {
         self.tracker = Tracker::default();
         self.joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
+        self.doubt = Doubt::new(self.settings.skips);
         let phase = Phase::Orient {
             want,
             seen: 0,
@@ -342,9 +503,10 @@ impl Live {
     /// Opens a lease that overlaps what was read.
     fn open(&mut self, now: Duration) -> Next {
         (self.ended, self.stopped) = (false, false);
+        (self.stalled, self.drained) = (false, false);
         let Some(anchor) = self.tracker.anchor() else {
             // Nothing was stored when last looked at: all there is is new.
-            self.read(now);
+            self.read(None, now);
             return Next::Lease(Tail::All);
         };
         let phase = Phase::Seek {
@@ -355,10 +517,11 @@ impl Live {
         Next::Lease(Tail::Last(self.overlap))
     }
 
-    fn read(&mut self, now: Duration) {
+    fn read(&mut self, left: Option<u32>, now: Duration) {
         let phase = Phase::Read {
             fresh: false,
             suspect: false,
+            left,
         };
         let until = now + self.lifetime();
         self.enter(phase, Some(until));
@@ -377,14 +540,30 @@ impl Live {
         self.resync()
     }
 
+    /// Looks at what is stored, from the last verified record on.
     fn resync(&mut self) -> Next {
-        match self.tracker.anchor() {
-            Some(anchor) => {
-                let pass = Pass::Find(Finder::new(anchor, false));
-                self.snapshot(Tail::Last(WINDOW), pass)
-            }
-            None => self.snapshot(Tail::All, Pass::Deliver),
+        if let Phase::Resync { pass, .. } = &mut self.phase
+            && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
+        {
+            self.doubt.interrupted(*walk);
         }
+        let since = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
+        self.find(Tail::Last(WINDOW.saturating_add(since)))
+    }
+
+    fn find(&mut self, tail: Tail) -> Next {
+        let whole = tail == Tail::All;
+        let Some(at) = self.tracker.anchor() else {
+            return self.snapshot(Tail::All, Pass::Deliver);
+        };
+        let base = anchor_of(self.doubt.verified(), Some(at));
+        let pass = Pass::Find {
+            finder: base.map(|base| Finder::new(base, whole)),
+            at: Finder::new(at, whole),
+            at_seen: false,
+            oldest: None,
+        };
+        self.snapshot(tail, pass)
     }
 
     fn snapshot(&mut self, tail: Tail, pass: Pass) -> Next {
@@ -397,21 +576,22 @@ impl Live {
         Next::Snapshot(tail)
     }
 
-    fn not_found(&mut self, tail: Tail, seen: u32, finder: Finder) -> Next {
-        let anchor = self.tracker.anchor();
-        match (tail, anchor) {
-            (Tail::Last(want), Some(anchor)) if seen >= want => self.snapshot(
-                Tail::Last(want.saturating_mul(WIDEN)),
-                Pass::Find(Finder::new(anchor, false)),
-            ),
-            (Tail::Last(_), Some(anchor)) if finder.saw_likeness() => {
-                self.snapshot(Tail::All, Pass::Find(Finder::new(anchor, true)))
+    /// `at_in`: the oldest record of a snapshot that has the last one read.
+    fn not_found(&mut self, tail: Tail, seen: u32, alike: bool, at_in: Option<Anchor>) -> Next {
+        match tail {
+            Tail::Last(want) if seen >= want => {
+                // What was brought is in the window; only the skipped is missing.
+                let by = if at_in.is_some() { 2 } else { WIDEN };
+                self.find(Tail::Last(want.saturating_mul(by)))
             }
+            Tail::Last(_) if alike => self.find(Tail::All),
+            _ if at_in.is_some() => self.snapshot(Tail::All, Pass::CompareAll(at_in)),
             _ => self.snapshot(Tail::All, Pass::Gap),
         }
     }
 
     fn synced(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        out.push(Delivery::Verified);
         if self.stopped {
             return self.rest(out);
         }
@@ -431,13 +611,23 @@ impl Live {
     fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
         // A line whose beginning is known and whose end is gone.
         flush(&mut self.joiner, self.tracker.anchor(), out);
-        let after = self.tracker.anchor().map(|anchor| anchor.time);
+        let anchor = anchor_of(self.doubt.verified(), self.tracker.anchor());
+        let after = anchor.map(|anchor| anchor.time);
         self.tracker = Tracker::default();
-        out.push(Delivery::Gap(Gap { after, before }));
+        self.doubt.clear();
+        let cause = match self.settings.skips {
+            // The engine never deletes anything of such a log.
+            Skips::Never => Cause::LogTruncated,
+            _ if self.stalled => Cause::Stall,
+            _ => Cause::RotatedOut,
+        };
+        out.push(Delivery::Gap(Gap::possible(cause, after, before)));
     }
 
     fn deliver(&mut self, record: Record, out: &mut Vec<Delivery>) {
         self.stopped = false;
+        self.taken += 1;
+        self.doubt.count(&record);
         self.tracker.push(&record);
         self.joiner
             .push(record, &mut |entry| out.push(Delivery::Entry(entry)));

@@ -8,6 +8,7 @@
 
 mod anchor;
 mod cursor;
+mod doubt;
 mod history;
 mod line;
 mod live;
@@ -17,6 +18,7 @@ mod page;
 
 pub use anchor::Anchor;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR};
+pub use doubt::Skips;
 pub use history::{From, History, Until};
 pub use line::{Dialect, Entry, Joiner, OpenLines};
 pub use live::{Live, Settings};
@@ -32,6 +34,20 @@ pub struct Position {
     /// Lines that were open there. Their parts so far are read again, so that
     /// the line comes whole.
     pub open: OpenLines,
+    /// What is not verified yet; `None`: all up to here is.
+    pub verified: Option<Verified>,
+}
+
+/// A live stream of the engine can skip whole files while they rotate, so what it
+/// brought is compared with a snapshot from time to time. This is up to where that
+/// was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// The last record proven to have none missing before it; `None`: the log's
+    /// beginning.
+    pub anchor: Option<Anchor>,
+    /// Records delivered behind it.
+    pub count: u32,
 }
 
 /// What happened to a machine's read.
@@ -80,8 +96,14 @@ pub enum Next {
 pub enum Delivery {
     /// A line.
     Entry(Entry),
+    /// A line that the engine had skipped before the record of this number (see
+    /// [`Live::taken`]); lines from behind it were delivered before.
+    Late(Entry, u64),
     /// Entries may be missing here.
     Gap(Gap),
+    /// All that the engine had stored when the last request was made (the probe,
+    /// if this answers one) is delivered.
+    Verified,
     /// A stream that had stalled, repeated or gone back was replaced.
     Replaced,
     /// The position behind the lines so far. Told between the lines of one event
@@ -93,17 +115,62 @@ pub enum Delivery {
 fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
     joiner.flush(&mut |entry, open| {
         out.push(Delivery::Entry(entry));
-        out.push(Delivery::At(Position { anchor, open }));
+        out.push(Delivery::At(Position {
+            anchor,
+            open,
+            verified: None,
+        }));
     });
 }
 
 /// Entries may be missing here. Nothing else is a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
+    /// Why.
+    pub cause: Cause,
     /// Stamp of the last record before it; `None`: there was none.
     pub after: Option<i64>,
     /// Stamp of the first record behind it; `None`: none yet.
     pub before: Option<i64>,
+    /// Whether something is missing for certain.
+    pub certain: bool,
+    /// How many entries are missing, if that is known exactly.
+    pub missing: Option<u64>,
+    /// For a gap found after records from behind it were delivered: the number
+    /// (see [`Live::taken`]) of the record it lies before.
+    pub place: Option<u64>,
+}
+
+impl Gap {
+    /// A gap that is only possible.
+    pub(crate) fn possible(cause: Cause, after: Option<i64>, before: Option<i64>) -> Self {
+        Self {
+            cause,
+            after,
+            before,
+            certain: false,
+            missing: None,
+            place: None,
+        }
+    }
+}
+
+/// Why entries may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The engine deleted them before they were read.
+    RotatedOut,
+    /// The engine's live stream skipped files, and they were deleted before the
+    /// check.
+    EngineSkip,
+    /// The engine deleted them before a slow subscriber came to them.
+    SlowConsumer,
+    /// They were deleted while the engine's stream stood still.
+    Stall,
+    /// Somebody else cut the log's file.
+    LogTruncated,
+    /// The container was removed before its log was known to be read.
+    Removed,
 }
 
 /// The smallest window: a rotation's overlap, a snapshot's first guess.

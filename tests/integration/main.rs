@@ -25,4 +25,5 @@ mod readme;
 mod requests;
 mod resume;
 mod sharing;
+mod skips;
 mod subscriber;

@@ -6,39 +6,18 @@
 //! engines lose lines with it.
 
 mod pass;
+mod stretch;
 
-use super::anchor::{Anchor, Finder, index};
+use super::anchor::{Finder, index};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
+use super::{Cause, Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
-use pass::{HELD_BYTES, INVERSION, OpenLines, Pass, Stage};
+use pass::{Check, HELD_BYTES, INVERSION, OpenLines, Pass, Stage};
+pub use stretch::{From, Until};
 
 /// Records read beyond the lines asked for: lines of several parts, and what is
 /// stored meanwhile.
 const SLACK: u32 = 16;
-/// Where a stretch begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
-    /// Everything retained.
-    Beginning,
-    /// Behind this position.
-    After(Position),
-    /// The first line, in file order, stamped at or after this (ns since the
-    /// Unix epoch), and everything behind it.
-    Since(i64),
-    /// The last lines, both streams counted.
-    Lines(u32),
-}
-
-/// Where a stretch ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Behind this record, if it is met.
-    Anchor(Anchor),
-    /// With what is stored at the time of reading.
-    End,
-}
-
 /// The machine.
 #[derive(Debug)]
 pub struct History {
@@ -117,7 +96,10 @@ impl History {
         }
         match self.from {
             From::Beginning => self.read(Tail::All, Stage::Deliver),
-            From::After(position) => self.find(position, Tail::Last(WINDOW)),
+            From::After(position) => {
+                let doubtful = position.verified.map_or(0, |verified| verified.count);
+                self.find(position, Tail::Last(WINDOW.saturating_add(doubtful)))
+            }
             From::Since(instant) => self.since(instant, Tail::Last(WINDOW)),
             From::Lines(lines) => self.count(Tail::Last(lines.saturating_add(SLACK))),
         }
@@ -127,8 +109,12 @@ impl History {
         let Some(anchor) = position.anchor else {
             return self.read(Tail::All, Stage::Deliver);
         };
+        // Everything is behind the log's beginning.
+        let from_start = position.verified.is_some_and(|v| v.anchor.is_none());
+        let tail = if from_start { Tail::All } else { tail };
         let whole = tail == Tail::All;
         let stage = Stage::Find {
+            check: position.verified.map(|v| Check::new(v, whole)),
             finder: Finder::new(anchor, whole),
             lines: OpenLines {
                 times: position.open,
@@ -190,7 +176,15 @@ impl History {
         let pass = &mut self.pass;
         let at_target = pass.target.as_mut().is_some_and(|t| t.is_at(&record));
         match &mut pass.stage {
-            Stage::Find { finder, lines } => {
+            Stage::Find {
+                finder,
+                lines,
+                check,
+            } => {
+                if let Some(check) = check {
+                    check.count(&record);
+                }
+                let (check, time) = (*check, record.time);
                 let part = lines.is_part(&record);
                 let found = finder.is_at(&record);
                 pass.tracker.push(&record);
@@ -201,9 +195,13 @@ impl History {
                     // A target before the start is no end: there is more to come.
                     return Next::More;
                 }
-                if !lines.are_whole() {
+                let whole = pass.tail == Tail::All;
+                if !lines.are_whole() || !(whole || check.is_none_or(|check| check.is_done())) {
                     pass.stage = Stage::Size;
                     return Next::More;
+                }
+                if let Some(gap) = check.and_then(|check| check.gap(time)) {
+                    out.push(Delivery::Gap(gap));
                 }
                 pass.stage = Stage::Deliver;
             }
@@ -297,7 +295,8 @@ impl History {
             } if self.pass.is_placed() => self.done(),
             Stage::Gap { after } => {
                 let (after, before) = (*after, None);
-                out.push(Delivery::Gap(Gap { after, before }));
+                let gap = Gap::possible(Cause::RotatedOut, after, before);
+                out.push(Delivery::Gap(gap));
                 Next::Done
             }
             Stage::Count { .. } => self.counted_to_end(whole, out),

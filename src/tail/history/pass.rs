@@ -5,7 +5,7 @@
 
 use super::super::anchor::{Anchor, Finder, Tracker, index};
 use super::super::line::{Entry, Joiner, OpenLines as Times};
-use super::super::{Delivery, Gap, Position};
+use super::super::{Cause, Delivery, Gap, Position, Verified};
 use crate::docker::{Record, Tail};
 
 /// Lines that `tail_lines` may hold before it reads a second time, in bytes.
@@ -33,7 +33,11 @@ pub(super) struct Pass {
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Looking for the record to start behind.
-    Find { finder: Finder, lines: OpenLines },
+    Find {
+        finder: Finder,
+        lines: OpenLines,
+        check: Option<Check>,
+    },
     /// Looking for the first line at or after an instant.
     Since {
         instant: i64,
@@ -89,6 +93,63 @@ impl OpenLines {
     }
 }
 
+/// Whether as many records are stored behind the last verified one as were
+/// delivered: a live stream may have skipped some.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Check {
+    finder: Option<Finder>,
+    delivered: u32,
+    after: Option<i64>,
+    /// Records behind the verified one; `None`: it has not come.
+    stored: Option<u32>,
+    /// Whether each of them is a whole line.
+    lines_only: bool,
+}
+
+impl Check {
+    pub(super) fn new(verified: Verified, whole_log: bool) -> Self {
+        Self {
+            finder: verified.anchor.map(|a| Finder::new(a, whole_log)),
+            delivered: verified.count,
+            after: verified.anchor.map(|anchor| anchor.time),
+            stored: verified.anchor.is_none().then_some(0),
+            lines_only: true,
+        }
+    }
+
+    pub(super) fn count(&mut self, record: &Record) {
+        match (&mut self.stored, &mut self.finder) {
+            (Some(stored), _) => {
+                *stored = stored.saturating_add(1);
+                self.lines_only &= record.ends_line();
+            }
+            (None, Some(finder)) => self.stored = finder.is_at(record).then_some(0),
+            (None, None) => {}
+        }
+    }
+
+    /// Whether the window shows it.
+    pub(super) fn is_done(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// What may be missing before the record read last.
+    pub(super) fn gap(&self, before: i64) -> Option<Gap> {
+        let Some(stored) = self.stored else {
+            return Some(Gap::possible(Cause::RotatedOut, self.after, Some(before)));
+        };
+        if stored == self.delivered {
+            return None;
+        }
+        let mut gap = Gap::possible(Cause::EngineSkip, self.after, Some(before));
+        if let Some(skipped) = stored.checked_sub(self.delivered) {
+            gap.certain = true;
+            gap.missing = self.lines_only.then_some(u64::from(skipped));
+        }
+        Some(gap)
+    }
+}
+
 impl Pass {
     pub(super) fn new(tail: Tail, stage: Stage, target: Option<Finder>, joiner: Joiner) -> Self {
         Self {
@@ -108,7 +169,8 @@ impl Pass {
     pub(super) fn take(&mut self, record: Record, out: &mut Vec<Delivery>) -> Position {
         if let Stage::Gap { after } = self.stage {
             let before = Some(record.time);
-            out.push(Delivery::Gap(Gap { after, before }));
+            let gap = Gap::possible(Cause::RotatedOut, after, before);
+            out.push(Delivery::Gap(gap));
             self.stage = Stage::Deliver;
         }
         let before = self.position();
@@ -149,6 +211,7 @@ impl Pass {
         Position {
             anchor: self.tracker.anchor(),
             open: self.joiner.open_lines(),
+            verified: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Does to the model what `Live` asks, between mishaps.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use proptest::sample::Index;
@@ -8,7 +9,7 @@ use super::log::{Log, MS};
 use super::op::Op;
 use super::paths::Paths;
 use crate::docker::Tail;
-use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings};
+use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings, Skips};
 
 pub(super) const MAX_LINE: usize = 1 << 20;
 /// Requests that suffice to get over the last mishap.
@@ -54,6 +55,8 @@ pub(super) struct Driver {
     pub(super) segments: Vec<Segment>,
     pub(super) paths: Paths,
     pub(super) requests: usize,
+    /// Records that leases left out.
+    pub(super) skipped: HashSet<usize>,
     reading: Reading,
     probing: bool,
     /// A run began since the container was last asked about.
@@ -70,6 +73,7 @@ impl Driver {
             rotation: Duration::from_secs(30),
             max_line: MAX_LINE,
             dialect: Dialect::default(),
+            skips: Skips::Anywhere,
             seed,
         });
         let mut driver = Self {
@@ -79,6 +83,7 @@ impl Driver {
             segments: Vec::new(),
             paths: Paths::default(),
             requests: 0,
+            skipped: HashSet::new(),
             reading: Reading::Rest,
             probing: false,
             started: false,
@@ -104,6 +109,7 @@ impl Driver {
             Op::Stall => self.stall(),
             Op::GoBack(to) => self.go_back(&|records| to.index(records), false),
             Op::Repeat(of) => self.go_back(&|records| of.index(records), true),
+            Op::Skip(to) => self.skip(*to),
             Op::Delete(until) => self.delete(*until),
             Op::Away(requests) => {
                 self.away = *requests;
@@ -247,6 +253,31 @@ impl Driver {
         }
     }
 
+    /// Whole lines only: a line that was begun or ended in a skip is torn.
+    fn skip(&mut self, to: Index) {
+        let oriented = self.live.is_oriented();
+        let read = oriented.then(|| self.at(self.live.position())).flatten();
+        let end = self.log.end();
+        let Reading::Lease {
+            at,
+            limit: None,
+            stalled: false,
+            ..
+        } = &mut self.reading
+        else {
+            return;
+        };
+        if *at == 0 || *at >= end || read.is_none_or(|read| read + 1 != *at) {
+            return;
+        }
+        let to = *at + 1 + to.index(end - *at);
+        let whole = |at: usize| self.log.position(at - 1).open == [None; 3];
+        if whole(*at) && whole(to) {
+            self.skipped.extend(*at..to);
+            *at = to;
+        }
+    }
+
     fn feed(&mut self, event: Event) {
         self.started &= !matches!(event, Event::Running | Event::Stopped);
         let (before, oriented) = (self.live.position(), self.live.is_oriented());
@@ -258,8 +289,11 @@ impl Driver {
         }
         for delivery in out {
             self.paths.replaced += u64::from(delivery == Delivery::Replaced);
-            if let Delivery::Gap(_) = delivery {
-                self.gap(before);
+            match &delivery {
+                Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
+                Delivery::Gap(_) => self.gap(before),
+                Delivery::Late(..) => self.paths.late += 1,
+                _ => {}
             }
             self.delivered.push(delivery);
         }

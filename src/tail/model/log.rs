@@ -269,7 +269,11 @@ impl Log {
             hash: record.hash(),
             ends_line: record.ends_line(),
         });
-        Position { anchor, open }
+        Position {
+            anchor,
+            open,
+            verified: None,
+        }
     }
 
     /// The lines of these records, in order of their last record. A line is all

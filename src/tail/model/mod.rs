@@ -1,7 +1,7 @@
 //! The machines against a model of the engine's log.
 //!
 //! A script of writes and mishaps runs; what comes out is compared with what the
-//! log says without any machine. Silent skips inside a lease are left out.
+//! log says without any machine. A skip inside a lease leaves out whole lines.
 
 mod driver;
 mod history;

@@ -32,6 +32,8 @@ pub(super) enum Op {
     GoBack(Index),
     /// The lease brings one earlier record again.
     Repeat(Index),
+    /// The lease leaves out what follows, up to a later record.
+    Skip(Index),
     /// Retention.
     Delete(Index),
     /// So many requests fail.
@@ -56,6 +58,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Stall),
         4 => indices().prop_map(Op::GoBack),
         4 => indices().prop_map(Op::Repeat),
+        8 => indices().prop_map(Op::Skip),
         5 => indices().prop_map(Op::Delete),
         1 => (1..5_usize).prop_map(Op::Away),
         1 => Just(Op::Step),

@@ -12,10 +12,12 @@ pub(super) struct Paths {
     pub(super) rotations: u64,
     pub(super) rotations_in_a_line: u64,
     pub(super) runs_over: u64,
+    pub(super) late: u64,
+    pub(super) skip_gaps: u64,
 }
 
 impl Paths {
-    fn each(&mut self) -> [&mut u64; 9] {
+    fn each(&mut self) -> [&mut u64; 11] {
         [
             &mut self.orientations_widened,
             &mut self.resyncs,
@@ -26,6 +28,8 @@ impl Paths {
             &mut self.rotations,
             &mut self.rotations_in_a_line,
             &mut self.runs_over,
+            &mut self.late,
+            &mut self.skip_gaps,
         ]
     }
 

@@ -151,8 +151,8 @@ fn behind(mut spans: Vec<Span>, at: usize) -> Vec<Span> {
 /// The lines delivered; gaps are told apart by the caller.
 pub(super) fn lines(deliveries: &[Delivery]) -> Vec<Line> {
     let entries = deliveries.iter().filter_map(|delivery| match delivery {
-        Delivery::Entry(entry) => Some(entry),
-        Delivery::Gap(_) | Delivery::Replaced | Delivery::At(_) => None,
+        Delivery::Entry(entry) | Delivery::Late(entry, _) => Some(entry),
+        _ => None,
     });
     let line = |entry: &crate::tail::Entry| Line {
         stream: entry.stream,

@@ -1,0 +1,316 @@
+//! What a lease brought and no snapshot has confirmed yet.
+//!
+//! A live stream of the engine can skip whole files while they rotate, in
+//! silence. It hides at least a file's bytes, which take time to write, so it
+//! shows as a pause between stamps. From the first such pause on, records are
+//! remembered; a snapshot since then says which were skipped. What was brought is
+//! a part of it in the same order, since a lease that goes back is dropped.
+
+use std::collections::{HashSet, VecDeque};
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::anchor::{Anchor, Finder, Tracker, index};
+use super::line::{Entry, Joiner};
+use super::{Cause, Delivery, Gap, Verified};
+use crate::docker::Record;
+
+/// Records remembered at most; then they are verified at once.
+pub(crate) const MOST: usize = 4_096;
+/// Bytes per second that no log is written faster than.
+const FASTEST: u64 = 8_000_000_000;
+/// Bytes on disk that a record takes at most beyond those of its payload, and for
+/// each of them (`\u00XX` in JSON).
+const RECORD_COST: u64 = 256;
+const BYTE_COST: u64 = 6;
+
+/// Where an engine's live stream can skip records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Skips {
+    /// The log never rotates.
+    #[default]
+    Never,
+    /// Files of this many bytes or more. Source: moby `loggerutils/follow.go`
+    /// reads a file to its end before it goes on to the newest.
+    Files(u64),
+    /// Anywhere: engines before 23, and others than Docker's.
+    Anywhere,
+}
+
+/// Records delivered behind the last pause that may hide a skip.
+#[derive(Debug, Default)]
+pub(crate) struct Doubt {
+    skips: Skips,
+    /// The place before the first of them.
+    base: Option<Base>,
+    ids: VecDeque<u64>,
+    newest: Option<i64>,
+    /// Bytes that can be stored before the log's first file is full.
+    unrotated: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Base {
+    tracker: Tracker,
+    joiner: Joiner,
+}
+
+impl Doubt {
+    pub(crate) fn new(skips: Skips) -> Self {
+        Self {
+            skips,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a skip is possible at all.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.skips != Skips::Never
+    }
+
+    /// The log is known from its first record on.
+    pub(crate) fn known_from_start(&mut self) {
+        if let Skips::Files(bytes) = self.skips {
+            self.unrotated = bytes;
+        }
+    }
+
+    /// A record read, from a lease or not.
+    pub(crate) fn count(&mut self, record: &Record) {
+        let bytes = record.payload.len() as u64 * BYTE_COST + RECORD_COST;
+        self.unrotated = self.unrotated.saturating_sub(bytes);
+        self.newest = self.newest.max(Some(record.time));
+    }
+
+    /// A record that a lease brings behind what `tracker` and `joiner` have
+    /// taken.
+    pub(crate) fn take(&mut self, record: &Record, tracker: &Tracker, joiner: &Joiner) {
+        if self.base.is_none() {
+            if !self.may_hide(record.time) {
+                return;
+            }
+            self.base = Some(Base {
+                tracker: *tracker,
+                joiner: joiner.clone(),
+            });
+        }
+        self.ids.push_back(id(record));
+    }
+
+    fn may_hide(&self, time: i64) -> bool {
+        match self.skips {
+            Skips::Never => false,
+            Skips::Anywhere => true,
+            Skips::Files(_) if self.unrotated > 0 => false,
+            Skips::Files(bytes) => {
+                let pause = bytes.saturating_mul(1_000_000_000) / FASTEST;
+                let since = |newest: i64| time.saturating_sub(newest);
+                let passed = self.newest.map_or(i64::MAX, since);
+                // A clock set back in a skip could hide its pause.
+                passed < 0 || passed.unsigned_abs() >= pause
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.base.is_none()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.ids.len() >= MOST
+    }
+
+    /// Whether `record` is the first one in doubt.
+    pub(crate) fn is_next(&self, record: &Record) -> bool {
+        self.ids.front() == Some(&id(record))
+    }
+
+    /// Records not compared yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// What precedes the doubtful records; `None`: nothing is doubtful.
+    pub(crate) fn verified(&self) -> Option<Verified> {
+        let base = self.base.as_ref()?;
+        Some(Verified {
+            anchor: base.tracker.anchor(),
+            count: u32::try_from(self.ids.len()).unwrap_or(u32::MAX),
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.base = None;
+        self.ids.clear();
+    }
+
+    /// Begins the comparison with a snapshot, behind the base.
+    /// `at` looks for the last record brought.
+    pub(crate) fn walk(&self, at: Finder) -> Option<Walk> {
+        let base = self.base.clone()?;
+        Some(Walk::new(base, at))
+    }
+
+    /// Begins it in a log whose oldest record is behind the base.
+    pub(crate) fn walk_from_start(&self, joiner: Joiner, at: Anchor) -> Walk {
+        let base = Base {
+            tracker: Tracker::default(),
+            joiner,
+        };
+        Walk::new(base, Finder::new(at, true))
+    }
+
+    /// The comparison was cut short: what it has delivered is delivered.
+    pub(crate) fn interrupted(&mut self, walk: Walk) {
+        for (id, _, known) in walk.since_base.into_iter().rev() {
+            if known {
+                self.ids.push_front(id);
+            }
+        }
+        self.base = Some(walk.base);
+    }
+}
+
+/// A comparison of what was brought with a snapshot.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) tracker: Tracker,
+    pub(crate) joiner: Joiner,
+    /// The last place where no line was open, and what was seen since: a record,
+    /// its stream and whether it is delivered.
+    base: Base,
+    since_base: Vec<(u64, usize, bool)>,
+    /// Of each stream's open line: whether records of it had been skipped, and
+    /// whether the last one had not.
+    lines: [(bool, bool); 3],
+    members: Option<HashSet<u64>>,
+    at: Finder,
+}
+
+impl Walk {
+    fn new(base: Base, at: Finder) -> Self {
+        Self {
+            tracker: base.tracker,
+            joiner: base.joiner.clone(),
+            base,
+            since_base: Vec::new(),
+            lines: [(false, true); 3],
+            members: None,
+            at,
+        }
+    }
+
+    /// Takes the snapshot's next record; lines that had been skipped come out.
+    /// `taken`: number of the last record brought.
+    pub(crate) fn step(
+        &mut self,
+        record: Record,
+        doubt: &mut Doubt,
+        taken: u64,
+        out: &mut Vec<Delivery>,
+    ) {
+        let (id, slot, time) = (id(&record), index(record.stream), record.time);
+        // Equal parts of one line cannot be told apart; the last one can.
+        let is_last = self.at.is_at(&record);
+        let known = self.is_known(id, doubt) || is_last;
+        if is_last {
+            doubt.ids.clear();
+        }
+        let place = taken.saturating_sub(doubt.ids.len() as u64) + u64::from(!known);
+        let last = self.tracker.anchor().map(|anchor| anchor.time);
+        self.tracker.push(&record);
+        self.since_base.push((id, slot, known));
+        let mut lines = Vec::new();
+        self.joiner.push(record, &mut |entry| lines.push(entry));
+        for entry in lines {
+            // Of two, the first is the one that was open.
+            if entry.unterminated && entry.time != time {
+                self.emit(entry, slot, place, last, out);
+                continue;
+            }
+            self.note(slot, known);
+            self.emit(entry, slot, place, last, out);
+            self.lines[slot] = (false, true);
+        }
+        if self.joiner.open_lines()[slot].is_some() {
+            self.note(slot, known);
+        }
+        if self.joiner.open_lines() == [None; 3] {
+            self.since_base.clear();
+            self.base.tracker = self.tracker;
+            self.base.joiner = self.joiner.clone();
+        }
+    }
+
+    /// Whether records of a line that is still open had been skipped.
+    pub(crate) fn mends_open_line(&self) -> bool {
+        let open = self.joiner.open_lines();
+        (0..3).any(|slot| open[slot].is_some() && self.lines[slot].0)
+    }
+
+    fn note(&mut self, slot: usize, known: bool) {
+        let (skipped, last_known) = &mut self.lines[slot];
+        *skipped |= !known;
+        *last_known = known;
+    }
+
+    fn emit(
+        &mut self,
+        entry: Entry,
+        slot: usize,
+        place: u64,
+        last: Option<i64>,
+        out: &mut Vec<Delivery>,
+    ) {
+        let (skipped, last_known) = std::mem::replace(&mut self.lines[slot], (false, true));
+        if !skipped {
+            return;
+        }
+        for (_, of, known) in &mut self.since_base {
+            *known |= *of == slot;
+        }
+        if last_known {
+            // It came without its beginning or middle.
+            let mut gap = Gap::possible(Cause::EngineSkip, last, Some(entry.time));
+            (gap.certain, gap.place) = (true, Some(place));
+            out.push(Delivery::Gap(gap));
+        } else {
+            out.push(Delivery::Late(entry, place));
+        }
+    }
+
+    fn is_known(&mut self, id: u64, doubt: &mut Doubt) -> bool {
+        let ids = &mut doubt.ids;
+        if ids.front() == Some(&id) {
+            ids.pop_front();
+            return true;
+        }
+        let members = self
+            .members
+            .get_or_insert_with(|| ids.iter().copied().collect());
+        if !members.contains(&id) {
+            return false;
+        }
+        match ids.iter().position(|brought| *brought == id) {
+            Some(at) => {
+                ids.drain(..=at);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What tells a record from its neighbours.
+fn id(record: &Record) -> u64 {
+    let mut digest = Xxh3Default::new();
+    digest.update(&[u8::try_from(index(record.stream)).unwrap_or_default()]);
+    digest.update(&record.time.to_be_bytes());
+    digest.update(&record.payload);
+    digest.digest()
+}
+
+/// Whether `anchor` is the place that the records in doubt come behind.
+pub(crate) fn anchor_of(verified: Option<Verified>, at: Option<Anchor>) -> Option<Anchor> {
+    verified.map_or(at, |verified| verified.anchor)
+}

@@ -1,0 +1,122 @@
+//! What the engine's live stream leaves out is found, or said to be missing.
+
+use std::collections::BTreeSet;
+
+use pulsetail::proto::{GapCause, StreamLogsRequest};
+use pulsetail_sim::{Container, Driver, Fault, Sim};
+
+use crate::harness::{Server, all, engine, followed, until};
+use crate::subscriber::text;
+
+const SKIPPED: usize = 5;
+
+/// A container whose lease skips lines 11 to 15 of those written.
+fn skipping(sim: &Sim) -> Container {
+    let driver = Driver::json_file().max_size(200).max_file(100);
+    let web = sim.container("web").driver(driver).run();
+    web.fault(Fault::skip(SKIPPED).on_follow().after(10));
+    web
+}
+
+fn write(web: &Container, lines: std::ops::Range<usize>) {
+    lines.for_each(|n| web.stdout(format!("{n}\n")));
+}
+
+fn numbers(range: std::ops::Range<usize>) -> BTreeSet<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test]
+async fn lines_that_the_stream_skipped_come_late_and_once() {
+    let sim = engine();
+    let web = skipping(&sim);
+    let server = Server::start_with(&sim, &["--rotation=300ms"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    write(&web, 0..30);
+    subscriber.entries(30).await;
+    let late = subscriber.all_entries().filter(|entry| entry.late);
+    assert_eq!(
+        late.map(text).collect::<Vec<_>>(),
+        ["10", "11", "12", "13", "14"]
+    );
+    let came: BTreeSet<_> = subscriber.texts().into_iter().map(str::to_owned).collect();
+    assert_eq!(came, numbers(0..30));
+    assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_resume_before_the_check_reports_what_was_skipped() {
+    let sim = engine();
+    let web = skipping(&sim);
+    // Killed before the rotation that would have found it.
+    let server = Server::start_with(&sim, &["--rotation=20s"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    write(&web, 0..30);
+    subscriber.entries(30 - SKIPPED).await;
+    let cursors = subscriber.cursors();
+    drop(subscriber);
+    server.stop().await;
+
+    let server = Server::start(&sim).await;
+    let again = StreamLogsRequest {
+        cursors,
+        ..followed("web")
+    };
+    let mut subscriber = server.open(again).await;
+    write(&web, 30..33);
+    subscriber.entries(3).await;
+    assert_eq!(subscriber.texts(), ["30", "31", "32"]);
+    let [gap] = subscriber.gaps()[..] else {
+        panic!("{:?}", subscriber.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::EngineSkip);
+    assert_eq!(gap.missing_entries, Some(SKIPPED as u64));
+    assert!(gap.certain);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_joins_behind_a_skip_does_not_get_its_lines_twice() {
+    let sim = engine();
+    let web = skipping(&sim);
+    let server = Server::start_with(&sim, &["--rotation=1s"]).await;
+    let mut first = server.open(all("web")).await;
+    write(&web, 0..30);
+    first.entries(30 - SKIPPED).await;
+    let mut second = server.open(all("web")).await;
+    second.entries(30).await;
+    first.entries(30).await;
+    web.stdout("end\n");
+    second.until(|s| s.texts().contains(&"end")).await;
+    let came = second.texts();
+    assert_eq!(came.len(), 31, "{came:?}");
+    assert!(second.all_entries().all(|entry| !entry.late));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn progress_says_up_to_when_all_is_delivered() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("one\n");
+    let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    subscriber.entries(1).await;
+    let leases = server.leases();
+    until(|| {
+        web.stdout("more\n");
+        server.leases() > leases + 1
+    })
+    .await;
+    let end = server.drain();
+    let ended = subscriber.end().await;
+    assert!(ended.is_err(), "a drain is no good end");
+    let progress = subscriber.closing().progress.as_ref().unwrap();
+    let (verified, now) = (
+        progress.verified_time.unwrap(),
+        progress.server_time.unwrap(),
+    );
+    assert!(verified.seconds > 0 && verified.seconds <= now.seconds);
+    drop(end);
+}
