@@ -328,7 +328,11 @@ async fn a_deadline_that_passes_ends_the_call_and_the_read() {
     request.set_timeout(Duration::from_millis(300));
     let mut client = server.logs();
     let status = within(client.list_log_entries(request)).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let (code, reason, _) = told(&status);
+    assert_eq!(
+        (code, &*reason),
+        (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+    );
     until(|| sim.stats().log_streams == 0).await;
     server.stop().await;
 }

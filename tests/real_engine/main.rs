@@ -14,4 +14,5 @@ mod engine;
 mod exact;
 mod harness;
 mod kind;
+mod pages;
 mod server;
