@@ -17,7 +17,7 @@ const SETTLING: usize = 60;
 
 /// What the machine reads.
 #[derive(Debug)]
-enum Reading {
+pub(super) enum Reading {
     /// `base..end`: what was stored when it was asked for.
     Snapshot {
         base: usize,
@@ -57,7 +57,7 @@ pub(super) struct Driver {
     pub(super) requests: usize,
     /// Records that leases left out.
     pub(super) skipped: HashSet<usize>,
-    reading: Reading,
+    pub(super) reading: Reading,
     probing: bool,
     /// A run began since the container was last asked about.
     started: bool,
@@ -250,31 +250,6 @@ impl Driver {
                 false => *at = back + 1,
             }
             self.feed(Event::Record(self.log.records[back].clone()));
-        }
-    }
-
-    /// Whole lines only: a line that was begun or ended in a skip is torn.
-    fn skip(&mut self, to: Index) {
-        let oriented = self.live.is_oriented();
-        let read = oriented.then(|| self.at(self.live.position())).flatten();
-        let end = self.log.end();
-        let Reading::Lease {
-            at,
-            limit: None,
-            stalled: false,
-            ..
-        } = &mut self.reading
-        else {
-            return;
-        };
-        if *at == 0 || *at >= end || read.is_none_or(|read| read + 1 != *at) {
-            return;
-        }
-        let to = *at + 1 + to.index(end - *at);
-        let whole = |at: usize| self.log.position(at - 1).open == [None; 3];
-        if whole(*at) && whole(to) {
-            self.skipped.extend(*at..to);
-            *at = to;
         }
     }
 

@@ -12,6 +12,7 @@ mod page;
 mod paths;
 mod reading;
 mod regressions;
+mod skip;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
