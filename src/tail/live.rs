@@ -435,6 +435,7 @@ impl Live {
                 fresh: true, left, ..
             } => {
                 if left.is_none() && self.doubt.is_empty() {
+                    out.push(Delivery::Verified);
                     return self.open(now);
                 }
                 self.resync()
@@ -518,6 +519,7 @@ impl Live {
     }
 
     fn read(&mut self, left: Option<u32>, now: Duration) {
+        let left = left.filter(|left| *left > 0);
         let phase = Phase::Read {
             fresh: false,
             suspect: false,
