@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use super::backoff::Backoff;
 use super::container::{Container, ContainerId};
 use super::engine::{Engine, EngineError, Event, Identity};
 use super::probe::Reach;
+use super::timestamp::now;
 
 const RELIST: Duration = Duration::from_secs(30);
 /// Inspections under way at once.
@@ -188,11 +189,4 @@ fn publish(
             listed,
         });
     });
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-    })
 }

@@ -21,4 +21,5 @@ pub use engine::{Engine, EngineError, Event, Identity, Records, Tail};
 pub use inventory::{FindError, Inventory, keep};
 pub use probe::{Reach, probe};
 pub use record::{PART_BYTES, Record, Stream};
+pub use timestamp::now;
 pub use transport::{Connector, TlsSettings};

@@ -3,6 +3,8 @@
 //! Docker writes 30 bytes of RFC 3339 with nine digits and `Z`; Podman trims
 //! zeros and may write an offset. Both are read; nothing else is guessed.
 
+use std::time::SystemTime;
+
 /// Longest prefix: date, time, nine digits, offset and the space behind it.
 pub(crate) const MAX_PREFIX: usize = 36;
 
@@ -95,6 +97,14 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     Some(era * 146_097 + day_of_era - 719_468)
+}
+
+/// Our own clock, ns since the Unix epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
 }
 
 #[cfg(test)]

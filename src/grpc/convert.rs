@@ -4,7 +4,7 @@ use prost_types::Timestamp;
 
 use crate::docker::{Container, State, Stream};
 use crate::proto;
-use crate::tail::{Cause, Entry, Gap};
+use crate::tail::{Entry, Gap, GapCause};
 
 const NANOS: i64 = 1_000_000_000;
 
@@ -26,14 +26,6 @@ pub(crate) fn nanos(time: &Timestamp) -> Option<i64> {
     valid.then(|| {
         let seconds = time.seconds.saturating_mul(NANOS);
         seconds.saturating_add(i64::from(time.nanos))
-    })
-}
-
-/// The server's clock, ns since the Unix epoch.
-pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     })
 }
 
@@ -127,15 +119,15 @@ pub(crate) fn timed(entry: &Entry, late: bool) -> proto::LogEntry {
 pub(crate) fn gap(container: &Container, gap: &Gap, cursor: String) -> proto::Gap {
     let gone = "the engine no longer has the record that was read last";
     let (cause, message) = match gap.cause {
-        Cause::RotatedOut => (proto::GapCause::RotatedOut, gone),
-        Cause::SlowConsumer => (proto::GapCause::SlowConsumer, gone),
-        Cause::Stall => (proto::GapCause::Stall, gone),
-        Cause::LogTruncated => (proto::GapCause::LogTruncated, gone),
-        Cause::EngineSkip => (
+        GapCause::RotatedOut => (proto::GapCause::RotatedOut, gone),
+        GapCause::SlowConsumer => (proto::GapCause::SlowConsumer, gone),
+        GapCause::Stall => (proto::GapCause::Stall, gone),
+        GapCause::LogTruncated => (proto::GapCause::LogTruncated, gone),
+        GapCause::EngineSkip => (
             proto::GapCause::EngineSkip,
             "the engine's live stream left out what was stored meanwhile",
         ),
-        Cause::Removed => (
+        GapCause::ContainerRemoved => (
             proto::GapCause::ContainerRemoved,
             "the container was removed before its log was known to be read",
         ),

@@ -17,7 +17,7 @@ use super::terms::cursor;
 use crate::docker::Container;
 use crate::hub::PageError;
 use crate::proto;
-use crate::tail::{Cause, Gap, Page, Query};
+use crate::tail::{Gap, GapCause, Page, Query};
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
@@ -145,7 +145,7 @@ fn shown(
 ) -> proto::ListLogEntriesResponse {
     let before = token.and_then(|token| token.behind);
     let behind = page.entries.first().map(|entry| entry.time).or(before);
-    let gap = Gap::possible(Cause::RotatedOut, None, before);
+    let gap = Gap::possible(GapCause::RotatedOut, None, before);
     let older = page.older.map(|border| PageToken {
         engine,
         container: container.id,

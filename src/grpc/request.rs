@@ -3,9 +3,9 @@
 use prost_types::{Duration, Timestamp};
 use tonic::Status;
 
-use super::convert::{nanos, now};
+use super::convert::nanos;
 use super::status::{Reason, Violations, quote};
-use crate::docker::{Container, FindError, Inventory, Stream};
+use crate::docker::{Container, FindError, Inventory, Stream, now};
 use crate::proto::{self, stream_logs_request::Start};
 use crate::tail::{Cursor, From};
 use std::sync::Arc;

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
-use super::convert::{now, timestamp};
+use super::convert::timestamp;
 use super::request::MAX_CONTAINERS;
 use super::status::Reason;
 use super::stream::PROGRESS;
-use crate::docker::{Inventory, Reach};
+use crate::docker::{Inventory, Reach, now};
 use crate::hub::{Registry, UNIT_BYTES};
 use crate::proto;
 use crate::tail::{Cursor, MAX_CURSOR};

@@ -12,10 +12,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, interval_at};
 
-use super::convert::{self, now, timestamp};
+use super::convert::{self, timestamp};
 use super::outlet::{End, Gone, Outlet, Step, at};
 use super::terms::Terms;
-use crate::docker::{Container, ContainerId};
+use crate::docker::{Container, ContainerId, now};
 use crate::hub::{Content, Ended, Item, Subscription, Unit};
 use crate::proto::{self, stream_logs_response::Event};
 use crate::tail::Position;

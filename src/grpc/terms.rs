@@ -2,8 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::convert::now;
-use crate::docker::{ContainerId, Reach, Stream as Source};
+use crate::docker::{ContainerId, Reach, Stream as Source, now};
 use crate::tail::{Cursor, Position};
 
 /// What a stream does, beside its members.

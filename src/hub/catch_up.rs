@@ -14,7 +14,7 @@ use super::pack::Packer;
 use super::reader::Source;
 use super::unit::Unit;
 use crate::docker::{Backoff, Container, EngineError, Record};
-use crate::tail::{Cause, Event, From, History, Next, OpenLines, Position, Settings, Until};
+use crate::tail::{Event, From, GapCause, History, Next, OpenLines, Position, Settings, Until};
 
 /// Units read ahead of the subscriber.
 pub(crate) const AHEAD: usize = 2;
@@ -40,7 +40,7 @@ pub(crate) struct Stretch {
     pub(crate) until: Until,
     /// Whether the log's own reader has no line open there.
     pub(crate) closed: bool,
-    pub(crate) cause: Cause,
+    pub(crate) cause: GapCause,
     pub(crate) settings: Settings,
 }
 

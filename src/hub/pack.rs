@@ -1,12 +1,12 @@
 //! Deliveries of a machine, packed into units.
 
 use super::unit::{Content, UNIT_BYTES, Unit, entry_cost};
-use crate::tail::{Cause, Delivery, Entry, Position};
+use crate::tail::{Delivery, Entry, GapCause, Position};
 
 /// Collects deliveries until they make a unit.
 #[derive(Debug)]
 pub(crate) struct Packer {
-    cause: Cause,
+    cause: GapCause,
     /// When the engine was asked for what comes in, ns since the Unix epoch.
     asked: i64,
     entries: Vec<Entry>,
@@ -20,7 +20,7 @@ pub(crate) struct Packer {
 
 impl Packer {
     /// `cause`: what deletion before this read means.
-    pub(crate) fn new(cause: Cause) -> Self {
+    pub(crate) fn new(cause: GapCause) -> Self {
         Self {
             cause,
             asked: 0,
@@ -41,7 +41,7 @@ impl Packer {
                 // What is left behind a gap came with the same event, and is
                 // not read by whoever resumes at its end.
                 Delivery::Gap(mut gap) => {
-                    if gap.cause == Cause::RotatedOut {
+                    if gap.cause == GapCause::RotatedOut {
                         gap.cause = self.cause;
                     }
                     self.content(Content::Gap(gap), self.at);

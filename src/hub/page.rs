@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::reader::Source;
 use super::registry::Registry;
+use super::subscription::lost;
 use super::unit::UNIT_BYTES;
-use crate::docker::{Backoff, Container, EngineError, Reach, Record, Tail};
+use crate::docker::{Backoff, Container, EngineError, Record, Tail};
 use crate::tail::{Border, Event, Next, Page, Paging, Query};
 
 /// Records taken per turn.
@@ -85,7 +86,7 @@ impl Registry {
             // A page that is read counts, whatever became of the engine since.
             biased;
             page = page => page.unwrap_or_else(|_| Err(stopping())),
-            cause = lost(&mut reach) => Err(cause),
+            cause = lost(&mut reach) => Err(PageError::Unavailable(cause)),
         }
     }
 }
@@ -150,12 +151,4 @@ fn take(paging: &mut Paging, chunk: Vec<Result<Record, EngineError>>) -> Result<
 
 fn stopping() -> PageError {
     PageError::Unavailable("the service stops".to_owned())
-}
-
-/// Resolves while the engine is away.
-async fn lost(reach: &mut watch::Receiver<Reach>) -> PageError {
-    match reach.wait_for(|reach| !reach.is_here()).await.as_deref() {
-        Ok(Reach::Away(cause)) => PageError::Unavailable(cause.clone()),
-        _ => stopping(),
-    }
 }

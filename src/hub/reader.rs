@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -15,8 +14,8 @@ use super::log::{Ended, Log};
 use super::pack::Packer;
 use super::runs::Runs;
 use super::unit::Content;
-use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail};
-use crate::tail::{Cause, Event, Live, Next, Settings};
+use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail, now};
+use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
@@ -52,6 +51,8 @@ pub(crate) struct Reader {
     packer: Packer,
     reading: Option<Chunks>,
     probe: Option<BoxFuture<'static, Option<Option<Record>>>>,
+    /// When it was asked for, ns since the Unix epoch.
+    probed: i64,
     backoff: Backoff,
     runs: Runs,
     begun: Instant,
@@ -72,9 +73,10 @@ impl Reader {
             container,
             log,
             live,
-            packer: Packer::new(Cause::RotatedOut),
+            packer: Packer::new(GapCause::RotatedOut),
             reading: None,
             probe: None,
+            probed: 0,
             backoff: Backoff::default(),
             begun: Instant::now(),
         };
@@ -120,7 +122,7 @@ impl Reader {
             Next::Snapshot(tail) => self.read(self.source.engine.snapshot(&id, tty, tail)),
             Next::Probe => {
                 let last = self.source.engine.snapshot(&id, tty, Tail::Last(1));
-                self.packer.asked_at(now());
+                self.probed = now();
                 self.probe = Some(Box::pin(last_record(last)));
             }
             Next::Ask => return self.ask().await,
@@ -265,8 +267,13 @@ impl Reader {
     fn tell(&mut self, event: Event) -> Next {
         let mut deliveries = Vec::new();
         let before = self.live.position();
+        let is_probe = matches!(event, Event::Probed(_));
         let next = self.live.on(event, self.begun.elapsed(), &mut deliveries);
         let after = self.live.position();
+        // A probe that shows more than came proves nothing.
+        if is_probe && deliveries.contains(&Delivery::Verified) {
+            self.packer.asked_at(self.probed);
+        }
         if self.live.has_ended() {
             self.runs.hold(before, deliveries, after, &mut self.packer);
         } else {
@@ -286,14 +293,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// Our clock, ns since the Unix epoch.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-    })
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -57,7 +57,7 @@ impl Runs {
         // By the time this goes out another request may have been made.
         deliveries.retain(|delivery| *delivery != Delivery::Verified);
         let cost = |delivery: &Delivery| match delivery {
-            Delivery::Entry(entry) => entry_cost(entry),
+            Delivery::Entry(entry) | Delivery::Late(entry, _) => entry_cost(entry),
             _ => size_of::<Delivery>(),
         };
         if deliveries.is_empty() {

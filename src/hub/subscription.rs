@@ -17,7 +17,7 @@ use super::log::{Ended, Head, Read};
 use super::registry::{Attendance, Registry};
 use super::unit::Unit;
 use crate::docker::{Container, Reach};
-use crate::tail::{Cause, From, OpenLines, Position, Until};
+use crate::tail::{From, GapCause, OpenLines, Position, Until};
 
 /// A log that is not being read yet is waited for, at most so long.
 const ORIENTATION: Duration = Duration::from_secs(10);
@@ -127,8 +127,10 @@ impl Subscription {
         };
         match from {
             None => {}
-            Some(From::After(position)) if position == head.position => {}
-            Some(from) => subscription.catch_up_to(from, head, Cause::RotatedOut),
+            // What is in doubt there was not skipped here alone: it is read again.
+            Some(From::After(position))
+                if position == head.position && position.verified.is_none() => {}
+            Some(from) => subscription.catch_up_to(from, head, GapCause::RotatedOut),
         }
         subscription.locate().await
     }
@@ -152,7 +154,7 @@ impl Subscription {
             following: None,
             joined: 0,
         };
-        subscription.read(from, Until::End, None, Cause::RotatedOut);
+        subscription.read(from, Until::End, None, GapCause::RotatedOut);
         subscription.locate().await
     }
 
@@ -256,7 +258,7 @@ impl Subscription {
             Read::Behind => {
                 let head = following.attendance.log().head()?;
                 let from = From::After(self.position);
-                self.catch_up_to(from, head, Cause::SlowConsumer);
+                self.catch_up_to(from, head, GapCause::SlowConsumer);
                 Some(Item::FellBehind)
             }
         }
@@ -291,11 +293,11 @@ impl Subscription {
             return Some(self.over(Item::Ended(ended)));
         }
         let head = following.attendance.log().head()?;
-        self.catch_up_to(From::After(position), head, Cause::RotatedOut);
+        self.catch_up_to(From::After(position), head, GapCause::RotatedOut);
         None
     }
 
-    fn catch_up_to(&mut self, from: From, head: Head, cause: Cause) {
+    fn catch_up_to(&mut self, from: From, head: Head, cause: GapCause) {
         match head.position.anchor {
             Some(anchor) => self.read(from, Until::Anchor(anchor), Some(head), cause),
             // Nothing is stored before the head.
@@ -306,7 +308,7 @@ impl Subscription {
         }
     }
 
-    fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: Cause) {
+    fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: GapCause) {
         let (sender, pieces) = mpsc::channel(AHEAD);
         let stretch = Stretch {
             container: Arc::clone(&self.container),
@@ -372,7 +374,7 @@ async fn oriented(
 }
 
 /// Resolves while the engine is away, with the cause.
-async fn lost(reach: &mut watch::Receiver<Reach>) -> String {
+pub(crate) async fn lost(reach: &mut watch::Receiver<Reach>) -> String {
     match reach.wait_for(|reach| !reach.is_here()).await.as_deref() {
         Ok(Reach::Away(cause)) => cause.clone(),
         _ => "the service stops".to_owned(),

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::anchor::{Anchor, Finder, Tracker, index};
 use super::line::{Entry, Joiner};
-use super::{Cause, Delivery, Gap, Verified};
+use super::{Delivery, Gap, GapCause, Verified};
 use crate::docker::Record;
 
 /// Records remembered at most; then they are verified at once.
@@ -133,10 +133,7 @@ impl Doubt {
     /// What precedes the doubtful records; `None`: nothing is doubtful.
     pub(crate) fn verified(&self) -> Option<Verified> {
         let base = self.base.as_ref()?;
-        Some(Verified {
-            anchor: base.tracker.anchor(),
-            count: u32::try_from(self.ids.len()).unwrap_or(u32::MAX),
-        })
+        Some(verified(base, self.ids.len()))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -144,20 +141,10 @@ impl Doubt {
         self.ids.clear();
     }
 
-    /// Begins the comparison with a snapshot, behind the base.
-    /// `at` looks for the last record brought.
+    /// Begins the comparison with a snapshot, behind the base; `at` looks for the last record brought.
     pub(crate) fn walk(&self, at: Finder) -> Option<Walk> {
         let base = self.base.clone()?;
         Some(Walk::new(base, at))
-    }
-
-    /// Begins it in a log whose oldest record is behind the base.
-    pub(crate) fn walk_from_start(&self, joiner: Joiner, at: Anchor) -> Walk {
-        let base = Base {
-            tracker: Tracker::default(),
-            joiner,
-        };
-        Walk::new(base, Finder::new(at, true))
     }
 
     /// The comparison was cut short: what it has delivered is delivered.
@@ -180,6 +167,8 @@ pub(crate) struct Walk {
     /// its stream and whether it is delivered.
     base: Base,
     since_base: Vec<(u64, usize, bool)>,
+    /// How many of them are delivered.
+    delivered: usize,
     /// Of each stream's open line: whether records of it had been skipped, and
     /// whether the last one had not.
     lines: [(bool, bool); 3],
@@ -188,12 +177,19 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// In a log whose oldest record is behind the base.
+    pub(crate) fn from_start(joiner: Joiner, at: Anchor) -> Self {
+        let tracker = Tracker::default();
+        Self::new(Base { tracker, joiner }, Finder::new(at, true))
+    }
+
     fn new(base: Base, at: Finder) -> Self {
         Self {
             tracker: base.tracker,
             joiner: base.joiner.clone(),
             base,
             since_base: Vec::new(),
+            delivered: 0,
             lines: [(false, true); 3],
             members: None,
             at,
@@ -220,6 +216,7 @@ impl Walk {
         let last = self.tracker.anchor().map(|anchor| anchor.time);
         self.tracker.push(&record);
         self.since_base.push((id, slot, known));
+        self.delivered += usize::from(known);
         let mut lines = Vec::new();
         self.joiner.push(record, &mut |entry| lines.push(entry));
         for entry in lines {
@@ -237,9 +234,15 @@ impl Walk {
         }
         if self.joiner.open_lines() == [None; 3] {
             self.since_base.clear();
+            self.delivered = 0;
             self.base.tracker = self.tracker;
             self.base.joiner = self.joiner.clone();
         }
+    }
+
+    /// What precedes the records that are still in doubt.
+    pub(crate) fn verified(&self, doubt: &Doubt) -> Verified {
+        verified(&self.base, self.delivered + doubt.ids.len())
     }
 
     /// Whether records of a line that is still open had been skipped.
@@ -267,11 +270,13 @@ impl Walk {
             return;
         }
         for (_, of, known) in &mut self.since_base {
-            *known |= *of == slot;
+            if *of == slot && !std::mem::replace(known, true) {
+                self.delivered += 1;
+            }
         }
         if last_known {
             // It came without its beginning or middle.
-            let mut gap = Gap::possible(Cause::EngineSkip, last, Some(entry.time));
+            let mut gap = Gap::possible(GapCause::EngineSkip, last, Some(entry.time));
             (gap.certain, gap.place) = (true, Some(place));
             out.push(Delivery::Gap(gap));
         } else {
@@ -301,6 +306,13 @@ impl Walk {
     }
 }
 
+fn verified(base: &Base, count: usize) -> Verified {
+    Verified {
+        anchor: base.tracker.anchor(),
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+    }
+}
+
 /// What tells a record from its neighbours.
 fn id(record: &Record) -> u64 {
     let mut digest = Xxh3Default::new();
@@ -308,9 +320,4 @@ fn id(record: &Record) -> u64 {
     digest.update(&record.time.to_be_bytes());
     digest.update(&record.payload);
     digest.digest()
-}
-
-/// Whether `anchor` is the place that the records in doubt come behind.
-pub(crate) fn anchor_of(verified: Option<Verified>, at: Option<Anchor>) -> Option<Anchor> {
-    verified.map_or(at, |verified| verified.anchor)
 }

@@ -1,8 +1,8 @@
 //! One exact log out of many short streams.
 //!
-//! Two machines without IO decide what is asked of the engine and which records
-//! are new: [`Live`] keeps up with a log for ever, [`History`] reads a stretch of
-//! it once. Whoever drives them does the asking. Neither ever guesses: where a
+//! Machines without IO decide what is asked of the engine and which records are
+//! new: [`Live`] keeps up with a log for ever, [`History`] reads a stretch of it
+//! once, [`Paging`] a page backwards. Whoever drives them does the asking. Neither ever guesses: where a
 //! stream may have skipped or repeated something, file order in a snapshot
 //! decides.
 
@@ -127,7 +127,7 @@ fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     /// Why.
-    pub cause: Cause,
+    pub cause: GapCause,
     /// Stamp of the last record before it; `None`: there was none.
     pub after: Option<i64>,
     /// Stamp of the first record behind it; `None`: none yet.
@@ -143,7 +143,7 @@ pub struct Gap {
 
 impl Gap {
     /// A gap that is only possible.
-    pub(crate) fn possible(cause: Cause, after: Option<i64>, before: Option<i64>) -> Self {
+    pub(crate) fn possible(cause: GapCause, after: Option<i64>, before: Option<i64>) -> Self {
         Self {
             cause,
             after,
@@ -157,7 +157,7 @@ impl Gap {
 
 /// Why entries may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum GapCause {
     /// The engine deleted them before they were read.
     RotatedOut,
     /// The engine's live stream skipped files, and they were deleted before the
@@ -170,9 +170,11 @@ pub enum Cause {
     /// Somebody else cut the log's file.
     LogTruncated,
     /// The container was removed before its log was known to be read.
-    Removed,
+    ContainerRemoved,
 }
 
+/// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
+const INVERSION: i64 = 1_000_000_000;
 /// The smallest window: a rotation's overlap, a snapshot's first guess.
 const WINDOW: u32 = 64;
 /// A window that missed is followed by one this many times as large: all of

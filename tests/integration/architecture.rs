@@ -36,8 +36,6 @@ const OWNED_BY: &[(&str, &[&str])] = &[
 /// Files in which a task may begin without an owner, each for the reason its `allow` gives.
 const MAY_SPAWN: &[&str] = &["docker/transport/mod.rs", "shutdown.rs"];
 
-/// Files longer than 400 lines, and why they are one.
-const LONG: &[(&str, &str)] = &[("tail/live.rs", "one machine and its phases")];
 const MAX_LINES: usize = 400;
 
 const BANNED_NAMES: [&str; 5] = ["utils", "util", "common", "types", "manager"];
@@ -200,15 +198,10 @@ fn whatever_stands_in_src_is_in_the_table_and_named_for_what_it_is() {
 }
 
 #[test]
-fn no_file_passes_400_lines_but_those_listed_with_a_reason() {
+fn no_file_passes_400_lines() {
     for (file, source) in sources() {
-        let long = source.lines().count() > MAX_LINES;
-        let listed = LONG.iter().any(|(name, _)| *name == file);
-        assert!(
-            !long || listed,
-            "{file} has {} lines",
-            source.lines().count()
-        );
+        let lines = source.lines().count();
+        assert!(lines <= MAX_LINES, "{file} has {lines} lines");
     }
 }
 
@@ -216,13 +209,6 @@ fn no_file_passes_400_lines_but_those_listed_with_a_reason() {
 fn the_list_of_exceptions_holds_nothing_that_is_none() {
     let sources = sources();
     let source = |name: &str| sources.iter().find(|(file, _)| file == name);
-    for (file, reason) in LONG {
-        let (_, text) = source(file).expect("a listed file exists");
-        assert!(
-            text.lines().count() > MAX_LINES,
-            "{file} ({reason}) is short again"
-        );
-    }
     for file in MAY_SPAWN {
         let (_, text) = source(file).expect("a listed file exists");
         assert!(text.contains("tokio::spawn"), "{file} spawns no more");

@@ -22,6 +22,13 @@ fn write(web: &Container, lines: std::ops::Range<usize>) {
     lines.for_each(|n| web.stdout(format!("{n}\n")));
 }
 
+fn resumed(cursors: Vec<String>) -> StreamLogsRequest {
+    StreamLogsRequest {
+        cursors,
+        ..followed("web")
+    }
+}
+
 fn numbers(range: std::ops::Range<usize>) -> BTreeSet<String> {
     range.map(|n| n.to_string()).collect()
 }
@@ -59,11 +66,7 @@ async fn a_resume_before_the_check_reports_what_was_skipped() {
     server.stop().await;
 
     let server = Server::start(&sim).await;
-    let again = StreamLogsRequest {
-        cursors,
-        ..followed("web")
-    };
-    let mut subscriber = server.open(again).await;
+    let mut subscriber = server.open(resumed(cursors)).await;
     write(&web, 30..33);
     subscriber.entries(3).await;
     assert_eq!(subscriber.texts(), ["30", "31", "32"]);
@@ -73,6 +76,51 @@ async fn a_resume_before_the_check_reports_what_was_skipped() {
     assert_eq!(gap.cause(), GapCause::EngineSkip);
     assert_eq!(gap.missing_entries, Some(SKIPPED as u64));
     assert!(gap.certain);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cursor_given_with_late_lines_reports_nothing_again() {
+    let sim = engine();
+    let web = skipping(&sim);
+    let server = Server::start_with(&sim, &["--rotation=300ms"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    write(&web, 0..30);
+    subscriber.entries(30).await;
+    let cursors = subscriber.cursors();
+    drop(subscriber);
+    server.stop().await;
+
+    let server = Server::start(&sim).await;
+    let mut subscriber = server.open(resumed(cursors)).await;
+    write(&web, 30..33);
+    subscriber.entries(3).await;
+    assert_eq!(subscriber.texts(), ["30", "31", "32"]);
+    assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_resume_while_the_log_is_still_read_misses_no_skip() {
+    let sim = engine();
+    let web = skipping(&sim);
+    let server = Server::start_with(&sim, &["--rotation=2s"]).await;
+    let mut stays = server.open(all("web")).await;
+    let mut goes = server.open(followed("web")).await;
+    write(&web, 0..30);
+    goes.entries(30 - SKIPPED).await;
+    let cursors = goes.cursors();
+    drop(goes);
+    let mut back = server.open(resumed(cursors)).await;
+    stays.entries(30).await;
+    web.stdout("end\n");
+    back.until(|s| s.texts().contains(&"end")).await;
+    let told = back
+        .gaps()
+        .iter()
+        .any(|gap| gap.cause() == GapCause::EngineSkip);
+    let late = back.all_entries().filter(|entry| entry.late).count();
+    assert!(told || late == SKIPPED, "{:?}", back.texts());
     server.stop().await;
 }
 

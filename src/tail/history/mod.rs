@@ -10,9 +10,9 @@ mod stretch;
 
 use super::anchor::{Finder, index};
 use super::line::{Dialect, Joiner};
-use super::{Cause, Delivery, Event, Gap, Next, Position, WIDEN, WINDOW, flush};
+use super::{Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
-use pass::{Check, HELD_BYTES, INVERSION, OpenLines, Pass, Stage};
+use pass::{Check, HELD_BYTES, OpenLines, Pass, Stage};
 pub use stretch::{From, Until};
 
 /// Records read beyond the lines asked for: lines of several parts, and what is
@@ -295,7 +295,7 @@ impl History {
             } if self.pass.is_placed() => self.done(),
             Stage::Gap { after } => {
                 let (after, before) = (*after, None);
-                let gap = Gap::possible(Cause::RotatedOut, after, before);
+                let gap = Gap::possible(GapCause::RotatedOut, after, before);
                 out.push(Delivery::Gap(gap));
                 Next::Done
             }

@@ -5,13 +5,11 @@
 
 use super::super::anchor::{Anchor, Finder, Tracker, index};
 use super::super::line::{Entry, Joiner, OpenLines as Times};
-use super::super::{Cause, Delivery, Gap, Position, Verified};
+use super::super::{Delivery, Gap, GapCause, INVERSION, Position, Verified};
 use crate::docker::{Record, Tail};
 
 /// Lines that `tail_lines` may hold before it reads a second time, in bytes.
 pub(super) const HELD_BYTES: usize = 256 * 1024;
-/// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
-pub(super) const INVERSION: i64 = 1_000_000_000;
 
 /// One snapshot.
 #[derive(Debug)]
@@ -136,12 +134,16 @@ impl Check {
     /// What may be missing before the record read last.
     pub(super) fn gap(&self, before: i64) -> Option<Gap> {
         let Some(stored) = self.stored else {
-            return Some(Gap::possible(Cause::RotatedOut, self.after, Some(before)));
+            return Some(Gap::possible(
+                GapCause::RotatedOut,
+                self.after,
+                Some(before),
+            ));
         };
         if stored == self.delivered {
             return None;
         }
-        let mut gap = Gap::possible(Cause::EngineSkip, self.after, Some(before));
+        let mut gap = Gap::possible(GapCause::EngineSkip, self.after, Some(before));
         if let Some(skipped) = stored.checked_sub(self.delivered) {
             gap.certain = true;
             gap.missing = self.lines_only.then_some(u64::from(skipped));
@@ -169,7 +171,7 @@ impl Pass {
     pub(super) fn take(&mut self, record: Record, out: &mut Vec<Delivery>) -> Position {
         if let Stage::Gap { after } = self.stage {
             let before = Some(record.time);
-            let gap = Gap::possible(Cause::RotatedOut, after, before);
+            let gap = Gap::possible(GapCause::RotatedOut, after, before);
             out.push(Delivery::Gap(gap));
             self.stage = Stage::Deliver;
         }

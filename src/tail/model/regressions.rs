@@ -7,7 +7,7 @@ use super::op::Op;
 use super::reading::{Reading, Start, lines};
 use super::same;
 use crate::docker::{Stream, Tail};
-use crate::tail::{From, Until};
+use crate::tail::{Delivery, From, Until};
 
 const OUT: Stream = Stream::Stdout;
 const ERR: Stream = Stream::Stderr;
@@ -52,6 +52,36 @@ fn history(log: &Log, start: Start, target: Option<usize>) -> Vec<Tail> {
     )
     .unwrap();
     reading.tails
+}
+
+/// What was delivered late, or not yet, is told apart wherever a client stops.
+#[test]
+fn a_position_within_a_comparison_reports_what_is_still_missing() {
+    let mut driver = live(&[Op::Burst(OUT, 3)], &[Op::Burst(OUT, 10), Op::Deliver(4)]);
+    driver.skip(&|_| 4);
+    driver.apply(&Op::Deliver(100));
+    let skipped = driver.skipped.len();
+    assert_eq!(skipped, 5);
+    driver.elapse();
+    let late = |driver: &Driver| {
+        let late = |delivery: &&Delivery| matches!(delivery, Delivery::Late(..));
+        driver.delivered.iter().filter(late).count()
+    };
+    while late(&driver) < skipped {
+        driver.apply(&Op::Deliver(1));
+        let from = From::After(driver.live.position());
+        let mut back = Reading::new(from, Until::End, &driver.log);
+        back.run(&driver.log);
+        let gaps = back.delivered.iter().filter_map(|delivery| match delivery {
+            Delivery::Gap(gap) => Some(gap.missing),
+            _ => None,
+        });
+        let missing = (skipped - late(&driver)) as u64;
+        let expected = Some(Some(missing)).filter(|_| missing > 0);
+        assert_eq!(gaps.collect::<Vec<_>>(), Vec::from_iter(expected));
+        assert!(lines(&back.delivered).is_empty());
+    }
+    finish(driver);
 }
 
 #[test]

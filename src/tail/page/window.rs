@@ -5,14 +5,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::Position;
 use super::super::anchor::{Anchor, Finder, Tracker, index};
 use super::super::line::{Dialect, Entry, Joiner, OpenLines};
+use super::super::{INVERSION, Position};
 use super::{Edge, Query};
 use crate::docker::{PART_BYTES, Record, Stream, Tail};
 
-/// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
-const INVERSION: i64 = 1_000_000_000;
 /// Streams in the order of their slots, in which lines end with a run.
 const STREAMS: [Stream; 3] = [Stream::Stdout, Stream::Stderr, Stream::Tty];
 

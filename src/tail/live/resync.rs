@@ -1,0 +1,222 @@
+//! Looking at what is stored: where the last record read is, what is new behind
+//! it, and whether leases skipped any before it.
+
+use std::time::Duration;
+
+use super::super::anchor::{Anchor, Finder, Tracker};
+use super::super::doubt::{Skips, Walk};
+use super::super::line::Joiner;
+use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
+use super::{Live, Phase};
+use crate::docker::{Record, Tail};
+
+/// One snapshot of a resync.
+#[derive(Debug)]
+pub(super) enum Pass {
+    Find(Search),
+    /// What was brought is compared with what is stored, behind the last verified
+    /// record.
+    Compare(Box<Walk>),
+    /// The same, where that is gone: from the oldest record on, if it has not been
+    /// deleted meanwhile.
+    CompareAll(Anchor),
+    Deliver,
+    /// The anchor is gone: all that is left is new.
+    Gap,
+}
+
+/// Looks for the last verified record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Search {
+    /// `None`: that is the log's beginning.
+    base: Option<Finder>,
+    /// The last record read.
+    at: Finder,
+    at_seen: bool,
+    /// The first record of the snapshot.
+    oldest: Option<Anchor>,
+}
+
+impl Search {
+    fn is_at(&mut self, record: &Record) -> bool {
+        self.oldest
+            .get_or_insert_with(|| Tracker::default().push(record));
+        self.at_seen |= self.at.is_at(record);
+        self.base.as_mut().is_some_and(|base| base.is_at(record))
+    }
+
+    /// Whether one of the two may be there, and its place could not be proven.
+    fn saw_likeness(&self) -> bool {
+        self.at.saw_likeness() || self.base.is_some_and(|base| base.saw_likeness())
+    }
+}
+
+impl Live {
+    /// A record of a snapshot.
+    pub(super) fn on_stored(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
+        let Phase::Resync { seen, pass, .. } = &mut self.phase else {
+            return Next::More;
+        };
+        *seen = seen.saturating_add(1);
+        match pass {
+            Pass::Find(search) => {
+                if search.is_at(&record) {
+                    *pass = match self.doubt.walk(search.at) {
+                        Some(walk) => Pass::Compare(Box::new(walk)),
+                        None => Pass::Deliver,
+                    };
+                }
+            }
+            Pass::Compare(walk) => {
+                walk.step(record, &mut self.doubt, self.taken, out);
+                self.compared();
+            }
+            Pass::CompareAll(oldest) if oldest.is_like(&record) => {
+                self.compare_all(record, out);
+            }
+            Pass::CompareAll(_) => return self.find(Tail::All),
+            Pass::Deliver => self.deliver(record, out),
+            Pass::Gap => {
+                *pass = Pass::Deliver;
+                self.gap(Some(record.time), out);
+                self.deliver(record, out);
+            }
+        }
+        Next::More
+    }
+
+    pub(super) fn on_stored_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
+        let Phase::Resync { tail, seen, pass } = &self.phase else {
+            return Next::More;
+        };
+        match pass {
+            Pass::Deliver => {}
+            Pass::Find(search) => {
+                let (tail, seen, search) = (*tail, *seen, *search);
+                return self.not_found(tail, seen, search);
+            }
+            // What was brought has no end in the log.
+            Pass::Compare(_) => {
+                self.tell_skip(self.tracker.anchor().map(|at| at.time), out);
+                self.doubt.clear();
+            }
+            Pass::Gap | Pass::CompareAll(_) => self.gap(None, out),
+        }
+        self.synced(now, out)
+    }
+
+    /// Looks at what is stored, from the last verified record on.
+    pub(super) fn resync(&mut self) -> Next {
+        if let Phase::Resync { pass, .. } = &mut self.phase
+            && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
+        {
+            self.doubt.interrupted(*walk);
+        }
+        let since = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
+        self.find(Tail::Last(WINDOW.saturating_add(since)))
+    }
+
+    fn find(&mut self, tail: Tail) -> Next {
+        let whole = tail == Tail::All;
+        let Some(at) = self.tracker.anchor() else {
+            return self.snapshot(Tail::All, Pass::Deliver);
+        };
+        let base = match self.doubt.verified() {
+            Some(verified) => verified.anchor,
+            None => Some(at),
+        };
+        let search = Search {
+            base: base.map(|base| Finder::new(base, whole)),
+            at: Finder::new(at, whole),
+            at_seen: false,
+            oldest: None,
+        };
+        self.snapshot(tail, Pass::Find(search))
+    }
+
+    fn not_found(&mut self, tail: Tail, seen: u32, search: Search) -> Next {
+        match (tail, search.oldest.filter(|_| search.at_seen)) {
+            // What was brought is in the window; only the skipped is missing.
+            (Tail::Last(want), Some(_)) if seen >= want => {
+                self.find(Tail::Last(want.saturating_mul(2)))
+            }
+            (Tail::Last(want), None) if seen >= want => {
+                self.find(Tail::Last(want.saturating_mul(WIDEN)))
+            }
+            (Tail::Last(_), _) if search.saw_likeness() => self.find(Tail::All),
+            (_, Some(oldest)) => self.snapshot(Tail::All, Pass::CompareAll(oldest)),
+            (_, None) => self.snapshot(Tail::All, Pass::Gap),
+        }
+    }
+
+    fn snapshot(&mut self, tail: Tail, pass: Pass) -> Next {
+        let phase = Phase::Resync {
+            tail,
+            seen: 0,
+            pass,
+        };
+        self.enter(phase, None);
+        Next::Snapshot(tail)
+    }
+
+    /// The last verified record is gone: what was skipped may be, too.
+    fn compare_all(&mut self, first: Record, out: &mut Vec<Delivery>) {
+        let Some(at) = self.tracker.anchor() else {
+            return;
+        };
+        let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
+        if !from_start || !self.doubt.is_next(&first) {
+            self.tell_skip(Some(first.time), out);
+        }
+        let joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
+        let mut walk = Box::new(Walk::from_start(joiner, at));
+        walk.step(first, &mut self.doubt, self.taken, out);
+        if let Phase::Resync { pass, .. } = &mut self.phase {
+            *pass = Pass::Compare(walk);
+        }
+        self.compared();
+    }
+
+    /// Says that records may have been skipped behind the last verified one.
+    fn tell_skip(&self, before: Option<i64>, out: &mut Vec<Delivery>) {
+        let base = self.doubt.verified().and_then(|verified| verified.anchor);
+        let mut gap = Gap::possible(GapCause::EngineSkip, base.map(|base| base.time), before);
+        gap.place = Some((self.taken + 1).saturating_sub(self.doubt.pending() as u64));
+        out.push(Delivery::Gap(gap));
+    }
+
+    /// Behind the last record brought, what is stored is new.
+    fn compared(&mut self) {
+        if self.doubt.pending() > 0 {
+            return;
+        }
+        if let Phase::Resync { pass, .. } = &mut self.phase
+            && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
+        {
+            // Otherwise ours knows more: beginnings that are deleted meanwhile.
+            if walk.mends_open_line() {
+                (self.tracker, self.joiner) = (walk.tracker, walk.joiner);
+            }
+            self.doubt.clear();
+        }
+    }
+
+    fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
+        // A line whose beginning is known and whose end is gone.
+        flush(&mut self.joiner, self.tracker.anchor(), out);
+        let last = match self.doubt.verified() {
+            Some(verified) => verified.anchor,
+            None => self.tracker.anchor(),
+        };
+        self.tracker = Tracker::default();
+        self.doubt.clear();
+        let cause = match self.settings.skips {
+            // The engine never deletes anything of such a log.
+            Skips::Never => GapCause::LogTruncated,
+            _ if self.stalled => GapCause::Stall,
+            _ => GapCause::RotatedOut,
+        };
+        let after = last.map(|anchor| anchor.time);
+        out.push(Delivery::Gap(Gap::possible(cause, after, before)));
+    }
+}
