@@ -218,12 +218,18 @@ fn the_list_of_exceptions_holds_nothing_that_is_none() {
 #[test]
 fn what_is_forbidden_is_found_however_it_is_written() {
     let forbidden = [
-        ("tail/live.rs", "use crate::hub::Log;"),
-        ("tail/live.rs", "use crate::{docker::Record, grpc::Server};"),
-        ("tail/live.rs", "fn f() -> crate::hub::Log { loop {} }"),
-        ("tail/live.rs", "fn f() { let _ = crate::grpc::serve; }"),
-        ("tail/live.rs", "fn f() { assert!(crate::hub::CAP > 1); }"),
-        ("tail/live.rs", "use super::super::hub::Log;"),
+        ("tail/live/mod.rs", "use crate::hub::Log;"),
+        (
+            "tail/live/mod.rs",
+            "use crate::{docker::Record, grpc::Server};",
+        ),
+        ("tail/live/mod.rs", "fn f() -> crate::hub::Log { loop {} }"),
+        ("tail/live/mod.rs", "fn f() { let _ = crate::grpc::serve; }"),
+        (
+            "tail/live/mod.rs",
+            "fn f() { assert!(crate::hub::CAP > 1); }",
+        ),
+        ("tail/live/mod.rs", "use super::super::hub::Log;"),
         ("tail/model/log.rs", "use super::super::super::hub::Log;"),
         ("hub/log.rs", "use tonic::Status;"),
         ("hub/log.rs", "use ::bollard::{self, Docker as Engine};"),
@@ -246,11 +252,11 @@ fn what_is_allowed_passes() {
             "use crate::{hub::{Ended, OpenError}, tail::Cursor}; use tonic::Status;",
         ),
         (
-            "tail/live.rs",
+            "tail/live/mod.rs",
             "use super::Next; mod tests { use super::super::Delivery; }",
         ),
         (
-            "tail/live.rs",
+            "tail/live/mod.rs",
             "fn f() { crate::docker::Tail::All; Self::g(); debug!(\"hub::x\"); }",
         ),
         ("app.rs", "use crate::{admin, docker, grpc, hub, tail};"),

@@ -19,6 +19,7 @@ mod listing;
 mod live;
 mod logs;
 mod memory;
+mod page_bounds;
 mod page_tokens;
 mod pages;
 mod readme;

@@ -10,7 +10,8 @@ use pulsetail_sim::{Container, Driver, Ending, Engine, Fault};
 use tonic::Code;
 
 use crate::harness::{Server, engine, engine_of, until, within};
-use crate::pages::{before, joined, paged, tails, texts};
+use crate::page_bounds::tails;
+use crate::pages::{before, joined, paged, texts};
 use crate::requests::{assert_untouched, told};
 use crate::subscriber::{lines_of, text};
 
