@@ -51,6 +51,17 @@ impl Tracker {
         self.last[index(stream)]
     }
 
+    /// Takes over what another knows that has read as far, and more on the way.
+    pub(crate) fn adopt(&mut self, other: &Tracker) {
+        for slot in 0..3 {
+            if other.last[slot].is_some() {
+                self.last[slot] = other.last[slot];
+                self.places[slot] = other.places[slot];
+            }
+        }
+        self.newest = other.newest.or(self.newest);
+    }
+
     /// Takes the next record in file order.
     pub(crate) fn push(&mut self, record: &Record) -> Anchor {
         let slot = index(record.stream);

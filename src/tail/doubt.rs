@@ -112,6 +112,19 @@ impl Doubt {
         }
     }
 
+    /// Whether a lease that may have skipped brings `record` although it has
+    /// brought newer ones: it may have gone back into what it skipped, or the
+    /// stamps of two streams cross, which is rare. File order decides.
+    pub(crate) fn is_before(&self, record: &Record) -> bool {
+        !self.is_empty() && Some(record.time) < self.newest
+    }
+
+    /// File order is known up to a record of this stamp, whatever came before: the
+    /// clock may have been set back.
+    pub(crate) fn ordered_up_to(&mut self, time: i64) {
+        self.newest = Some(time);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.base.is_none()
     }

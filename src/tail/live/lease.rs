@@ -38,7 +38,7 @@ impl Live {
             out.push(Delivery::Replaced);
             return self.resync();
         }
-        if breaks_line && self.doubt.is_possible() {
+        if (breaks_line && self.doubt.is_possible()) || self.doubt.is_before(&record) {
             return self.resync();
         }
         self.doubt.take(&record, &self.tracker, &self.joiner);

@@ -75,14 +75,20 @@ impl Live {
                 self.compare_all(record, out);
             }
             Pass::CompareAll(_) => return self.find(Tail::All),
-            Pass::Deliver => self.deliver(record, out),
+            Pass::Deliver => self.deliver_stored(record, out),
             Pass::Gap => {
                 *pass = Pass::Deliver;
                 self.gap(Some(record.time), out);
-                self.deliver(record, out);
+                self.deliver_stored(record, out);
             }
         }
         Next::More
+    }
+
+    fn deliver_stored(&mut self, record: Record, out: &mut Vec<Delivery>) {
+        let time = record.time;
+        self.deliver(record, out);
+        self.doubt.ordered_up_to(time);
     }
 
     pub(super) fn on_stored_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
@@ -193,11 +199,15 @@ impl Live {
         if let Phase::Resync { pass, .. } = &mut self.phase
             && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
         {
+            self.tracker.adopt(&walk.tracker);
             // Otherwise ours knows more: beginnings that are deleted meanwhile.
             if walk.mends_open_line() {
-                (self.tracker, self.joiner) = (walk.tracker, walk.joiner);
+                self.joiner = walk.joiner;
             }
             self.doubt.clear();
+            if let Some(at) = self.tracker.anchor() {
+                self.doubt.ordered_up_to(at.time);
+            }
         }
     }
 

@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use proptest::sample::Index;
-
 use super::log::{Log, MS};
 use super::op::Op;
 use super::paths::Paths;
@@ -116,15 +114,6 @@ impl Driver {
                 self.fail();
             }
             Op::Step => self.log.step_back(3_600_000 * MS),
-        }
-    }
-
-    /// Behind an empty log there is no anchor: what is deleted before its first
-    /// read leaves no trace.
-    fn delete(&mut self, until: Index) {
-        if self.live.position().anchor.is_some() {
-            let retained = self.log.end() - self.log.base;
-            self.log.delete(self.log.base + until.index(retained + 1));
         }
     }
 

@@ -97,7 +97,7 @@ fn costs_probes_only(driver: &mut Driver) -> Verdict {
 fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
     let paths = Cell::new(Paths::default());
     check(
-        8_000,
+        12_000,
         &(scripts(), any::<u64>()),
         |((tty, before, script), seed)| {
             let mut driver = Driver::new(written(tty, &before), seed);

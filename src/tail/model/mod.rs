@@ -4,6 +4,7 @@
 //! log says without any machine. A skip inside a lease leaves out whole lines.
 
 mod driver;
+mod files;
 mod history;
 mod live;
 mod log;
@@ -12,7 +13,6 @@ mod page;
 mod paths;
 mod reading;
 mod regressions;
-mod skip;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};

@@ -85,6 +85,31 @@ fn a_position_within_a_comparison_reports_what_is_still_missing() {
 }
 
 #[test]
+fn a_lease_that_goes_back_into_what_it_skipped_repeats_nothing() {
+    let line = writes(&[Write::part(OUT), Write::line(OUT)]);
+    let skipping = [Op::Burst(ERR, 20), Op::Deliver(3), Op::Burst(ERR, 64), line];
+    let mut driver = live(&[], &skipping);
+    driver.skip(&|records| records * 9_639 / 10_000);
+    driver.apply(&Op::Deliver(2));
+    driver.apply(&writes(&[Write::part(OUT)]));
+    driver.go_back(&|records| records * 349 / 10_000, false);
+    finish(driver);
+}
+
+#[test]
+fn a_lease_that_goes_back_into_what_was_repaired_repeats_nothing() {
+    let line = writes(&[Write::part(OUT), Write::line(OUT)]);
+    let skipping = [Op::Deliver(400), Op::Burst(ERR, 81), line];
+    let mut driver = live(&[Op::Span(OUT, 1, true)], &skipping);
+    driver.skip(&|records| records * 9_639 / 10_000);
+    driver.apply(&Op::Deliver(1));
+    driver.elapse();
+    driver.apply(&Op::Deliver(400));
+    driver.go_back(&|records| records * 349 / 10_000, false);
+    finish(driver);
+}
+
+#[test]
 fn what_is_written_between_the_last_snapshot_and_the_exit_is_read() {
     let last_words = writes(&[Write::line(OUT), Write::part(OUT)]);
     // The cut leads to a snapshot of an empty log, then to the question.
