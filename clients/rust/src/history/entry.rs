@@ -1,0 +1,103 @@
+//! What a chain is fed with, and what it remembers of it.
+
+use super::{MARKS, digest, mix};
+use crate::proto::Stream;
+
+/// An entry as it was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Where it was written.
+    pub stream: Stream,
+    /// Nanoseconds since the Unix epoch.
+    pub time: i64,
+    /// Place among the entries of the same stream and time.
+    pub ordinal: u32,
+    /// The line without its LF.
+    pub bytes: &'a [u8],
+    /// It ended without LF.
+    pub unterminated: bool,
+    /// Bytes cut from its end.
+    pub truncated_bytes: u64,
+    /// It stands before entries that came earlier.
+    pub late: bool,
+}
+
+/// A gap as it was received. Times are nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// Its cause is `ENGINE_SKIP`: it may come behind entries from behind it, and
+    /// its times say where it belongs.
+    pub skip: bool,
+    /// Time of the last entry before it.
+    pub after_time: Option<i64>,
+    /// Time of the first entry behind it.
+    pub before_time: Option<i64>,
+    /// Entries are missing for certain.
+    pub certain: bool,
+    /// How many are missing, if that is known.
+    pub missing_entries: Option<u64>,
+}
+
+impl Gap {
+    /// Whether an instant lies between its times.
+    pub(super) fn spans(&self, time: i64) -> bool {
+        let from = self.after_time.unwrap_or(i64::MIN);
+        let to = self.before_time.unwrap_or(i64::MAX);
+        (from..=to).contains(&time)
+    }
+
+    /// Whether its times reach into those between two.
+    pub(super) fn reaches(&self, low: i64, high: i64) -> bool {
+        self.after_time.is_none_or(|after| after <= high)
+            && self.before_time.is_none_or(|before| low <= before)
+    }
+}
+
+/// An entry as it is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    /// Digest of its key and its bytes.
+    pub(super) unique: u64,
+    /// Digest of stream and bytes; in the low bits `late`, the stream and
+    /// `unterminated`.
+    line: u64,
+    pub(super) time: i64,
+}
+
+impl Held {
+    pub(super) fn of(entry: &Entry<'_>) -> Self {
+        let line = digest(entry.stream.into(), entry.bytes, entry.unterminated);
+        let key = mix(entry.time.cast_unsigned(), u64::from(entry.ordinal));
+        Self {
+            unique: mix(line, key),
+            line: line
+                | u64::from(entry.unterminated) << 3
+                | (entry.stream as u64 & 3) << 1
+                | u64::from(entry.late),
+            time: entry.time,
+        }
+    }
+
+    pub(super) fn late(&self) -> bool {
+        self.line & 1 == 1
+    }
+
+    pub(super) fn stream(&self) -> usize {
+        (self.line >> 1 & 3) as usize
+    }
+
+    pub(super) fn unterminated(&self) -> bool {
+        self.line >> 3 & 1 == 1
+    }
+
+    pub(super) fn line(&self) -> u64 {
+        self.line & !MARKS
+    }
+}
+
+/// A gap and its place: so many entries stand before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeldGap {
+    pub(super) place: usize,
+    pub(super) gap: Gap,
+}

@@ -1,0 +1,286 @@
+//! Feeds chains from the contract's messages.
+
+use std::collections::BTreeMap;
+
+use prost_types::Timestamp;
+
+use super::chain::Chain;
+use super::entry::{Entry, Gap};
+use super::report::{Findings, Report, Rule};
+use super::{Rules, Truth};
+use crate::proto::stream_logs_response::Event;
+use crate::proto::{
+    self, ContainerChangeKind, ContainerRef, GapCause, LogBatch, LogEntry, NoticeKind, Opened,
+    Progress, StreamLogsResponse, log_entry,
+};
+
+/// Longest cursor that the contract allows.
+const MAX_CURSOR: usize = 160;
+
+/// Chains of every container of a subscription and its resumes.
+#[derive(Debug, Clone)]
+pub struct History {
+    rules: Rules,
+    chains: BTreeMap<String, Chain>,
+    /// What is left of chains that ended.
+    ended: Report,
+    findings: Findings,
+    stream: Stream,
+    /// Containers whose chains the stream goes on with.
+    resumed: Vec<String>,
+}
+
+/// One stream's counts.
+#[derive(Debug, Clone, Default)]
+struct Stream {
+    messages: u64,
+    entries: u64,
+    closed: bool,
+    verified: Option<i64>,
+}
+
+impl History {
+    /// A history of nothing.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            chains: BTreeMap::new(),
+            ended: Report::default(),
+            findings: Findings::new(rules.most_violations),
+            stream: Stream::default(),
+            resumed: Vec::new(),
+        }
+    }
+
+    /// A stream begins, resumed from these cursors. What came from behind them
+    /// must come again. A cursor that no chain here was given begins a new one.
+    pub fn begin<'a>(&mut self, cursors: impl IntoIterator<Item = &'a str>) {
+        self.stream = Stream::default();
+        self.resumed.clear();
+        for cursor in cursors {
+            let known = self.chains.iter_mut().find_map(|(id, chain)| {
+                let resumed = chain.resume(cursor).ok();
+                resumed.map(|()| id.clone())
+            });
+            self.resumed.extend(known);
+        }
+    }
+
+    /// A message came.
+    pub fn message(&mut self, message: &StreamLogsResponse) {
+        let first = self.stream.messages == 0;
+        let opens = matches!(message.event, Some(Event::Opened(_)));
+        if first != opens {
+            self.wrong("`opened` does not come first, and once");
+        }
+        if self.stream.closed {
+            self.wrong("a message behind `closing`");
+        }
+        match &message.event {
+            Some(Event::Opened(opened)) => self.opened(opened),
+            Some(Event::Batch(batch)) => self.batch(batch),
+            Some(Event::Gap(gap)) => self.gap(gap),
+            Some(Event::ContainerChange(change)) => self.change(change),
+            Some(Event::Progress(progress)) => self.progress(progress),
+            Some(Event::Notice(notice)) if notice.kind() == NoticeKind::ClockStep => {
+                self.chains.values_mut().for_each(Chain::clock_stepped);
+            }
+            Some(Event::Closing(closing)) => {
+                self.stream.closed = true;
+                match &closing.progress {
+                    Some(progress) => self.progress(progress),
+                    None => self.wrong("`closing` without counts"),
+                }
+            }
+            Some(Event::CaughtUp(_) | Event::Notice(_)) | None => {}
+        }
+        self.stream.messages += 1;
+    }
+
+    /// The stream ended with OK: everything asked for was delivered or reported.
+    pub fn completed(&mut self) {
+        if !self.stream.closed {
+            self.wrong("OK without `closing`");
+        }
+        self.chains.values_mut().for_each(Chain::completed);
+    }
+
+    /// What was wrong so far.
+    pub fn judge(&self) -> Report {
+        self.judge_against(&BTreeMap::new())
+    }
+
+    /// What was wrong so far, against the lines of those containers (by id) whose
+    /// lines are known.
+    pub fn judge_against(&self, truths: &BTreeMap<String, Truth>) -> Report {
+        let mut report = self.ended.clone();
+        report.violations.extend(self.findings.kept.iter().cloned());
+        report.more_violations += self.findings.more;
+        for (id, chain) in &self.chains {
+            report.add(named(id, chain.judge(truths.get(id))));
+        }
+        report
+    }
+
+    /// The chain of a container, by its id.
+    pub fn chain(&self, id: &str) -> Option<&Chain> {
+        self.chains.get(id)
+    }
+
+    fn wrong(&mut self, what: &str) {
+        let behind = self.stream.messages;
+        self.findings.add(Rule::Counted, 0, || {
+            format!("{what}, behind {behind} messages")
+        });
+    }
+
+    /// The chain of a member; a container that is none is told.
+    fn of(&mut self, container: Option<&ContainerRef>) -> &mut Chain {
+        let id = container.map_or("", |container| &container.id);
+        if !self.chains.contains_key(id) {
+            self.wrong(&format!("something of {id:?}, which is no member"));
+        }
+        let rules = self.rules;
+        self.chains
+            .entry(id.to_owned())
+            .or_insert_with(|| Chain::new(rules))
+    }
+
+    fn join(&mut self, member: &proto::Member) {
+        let id = member
+            .container
+            .as_ref()
+            .map_or("", |container| &container.id);
+        if !self.resumed.iter().any(|resumed| resumed == id)
+            && let Some(chain) = self.chains.remove(id)
+        {
+            self.ended.add(named(id, chain.judge(None)));
+        }
+        let rules = self.rules;
+        let chain = self.chains.entry(id.to_owned());
+        let chain = chain.or_insert_with(|| Chain::new(rules));
+        chain.cursor(&member.cursor);
+        if member.cursor.is_empty() || member.cursor.len() > MAX_CURSOR {
+            self.wrong(&format!("a member with the cursor {:?}", member.cursor));
+        }
+    }
+
+    fn opened(&mut self, opened: &Opened) {
+        let effective = opened.effective.as_ref();
+        self.rules.filtered |= effective.is_some_and(|request| {
+            !request.streams.is_empty() || request.filter.is_some() || request.until.is_some()
+        });
+        opened.members.iter().for_each(|member| self.join(member));
+        if self.rules.filtered {
+            self.chains.values_mut().for_each(Chain::set_filtered);
+        }
+    }
+
+    fn batch(&mut self, batch: &LogBatch) {
+        if batch.entries.is_empty() {
+            self.wrong("a batch without entries");
+        }
+        if batch.cursor.is_empty() || batch.cursor.len() > MAX_CURSOR {
+            self.wrong(&format!("a batch with the cursor {:?}", batch.cursor));
+        }
+        self.stream.entries += batch.entries.len() as u64;
+        let chain = self.of(batch.container.as_ref());
+        let mut odd = 0;
+        for entry in &batch.entries {
+            match received(entry) {
+                Some(entry) => chain.entry(&entry),
+                None => odd += 1,
+            }
+        }
+        chain.cursor(&batch.cursor);
+        if odd > 0 {
+            self.wrong(&format!("{odd} entries without line or time"));
+        }
+    }
+
+    fn gap(&mut self, gap: &proto::Gap) {
+        let removed = gap.cause() == GapCause::ContainerRemoved;
+        let id = gap.container.as_ref().map_or("", |container| &container.id);
+        // One that was removed while the client was away is no member any more.
+        if removed && !self.chains.contains_key(id) {
+            return;
+        }
+        let chain = self.of(gap.container.as_ref());
+        chain.cursor(&gap.cursor);
+        chain.gap(Gap {
+            skip: gap.cause() == GapCause::EngineSkip,
+            after_time: gap.after_time.as_ref().and_then(nanos),
+            before_time: gap.before_time.as_ref().and_then(nanos),
+            certain: gap.certain,
+            missing_entries: gap.missing_entries,
+        });
+    }
+
+    fn change(&mut self, change: &proto::ContainerChange) {
+        let kind = change.kind();
+        if let Some(member) = change
+            .member
+            .as_ref()
+            .filter(|_| kind == ContainerChangeKind::Joined)
+        {
+            return self.join(member);
+        }
+        if kind == ContainerChangeKind::Unreadable {
+            return;
+        }
+        self.of(change.container.as_ref()).cursor(&change.cursor);
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        let counted = (progress.entries_sent, progress.messages_sent);
+        let had = (self.stream.entries, self.stream.messages);
+        if counted != had {
+            self.wrong(&format!(
+                "{had:?} entries and messages came, {counted:?} were sent"
+            ));
+        }
+        for position in &progress.positions {
+            let id = position.container_id.clone();
+            let name = String::new();
+            self.of(Some(&ContainerRef { id, name }))
+                .cursor(&position.cursor);
+        }
+        let verified = progress.verified_time.as_ref().and_then(nanos);
+        if verified < self.stream.verified {
+            self.wrong("`verified_time` went back");
+        }
+        self.stream.verified = verified;
+        if let Some(verified) = verified {
+            self.chains
+                .values_mut()
+                .for_each(|chain| chain.verified(verified));
+        }
+    }
+}
+
+fn named(id: &str, mut report: Report) -> Report {
+    for violation in &mut report.violations {
+        id.clone_into(&mut violation.container);
+    }
+    report
+}
+
+fn received(entry: &LogEntry) -> Option<Entry<'_>> {
+    Some(Entry {
+        stream: entry.stream(),
+        time: nanos(entry.time.as_ref()?)?,
+        ordinal: entry.ordinal,
+        bytes: match entry.line.as_ref()? {
+            log_entry::Line::Text(text) => text.as_bytes(),
+            log_entry::Line::Raw(raw) => raw,
+        },
+        unterminated: entry.unterminated,
+        truncated_bytes: entry.truncated_bytes,
+        late: entry.late,
+    })
+}
+
+fn nanos(time: &Timestamp) -> Option<i64> {
+    let seconds = time.seconds.checked_mul(1_000_000_000)?;
+    seconds.checked_add(i64::from(time.nanos))
+}

@@ -1,0 +1,6 @@
+//! The validator against histories that were tampered with.
+
+mod messages;
+mod rules;
+mod script;
+mod tampering;

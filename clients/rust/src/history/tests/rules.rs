@@ -1,0 +1,482 @@
+//! Each rule once: what keeps it passes, what breaks it is told.
+
+use super::super::{
+    Chain, Entry, Gap, Least, Line, Report, Rule, Rules, Truth, UnknownCursor, Verdict,
+};
+use super::script::{Owned, Script, Step, chain_of, is_violated, judged, line, truth};
+use crate::proto::Stream;
+
+const LINES: usize = 40;
+
+/// A history of everything: history, a gap, a repair, a confession, a resume.
+fn faithful() -> Script {
+    let mut script = Script::default();
+    script.deliver(10);
+    script.delete(3);
+    script.deliver(4);
+    script.repair(2, 3);
+    script.confess(2, 3);
+    script.resume(|given| given - 1);
+    script.finish(LINES);
+    script
+}
+
+fn against_truth(steps: &[Step]) -> Report {
+    judged(steps, Some(&truth(LINES)))
+}
+
+#[track_caller]
+fn broken(report: &Report, rule: Rule) {
+    let told = report.violations.iter().any(|told| told.rule == rule);
+    assert!(told, "not {rule} was expected: {report}");
+}
+
+fn place_of(steps: &[Step], text: &str) -> usize {
+    let is_it = |step: &Step| matches!(step, Step::Entry(entry) if entry.bytes == text.as_bytes());
+    steps.iter().position(is_it).expect("it was delivered")
+}
+
+#[test]
+fn a_faithful_history_is_valid_with_and_without_the_truth() {
+    let steps = faithful().steps;
+    let least = Least {
+        entries: 35,
+        gaps: 2,
+        resumes: 1,
+        compared: LINES as u64,
+    };
+    against_truth(&steps).assert_valid(&least);
+    let least = Least {
+        compared: 0,
+        ..least
+    };
+    judged(&steps, None).assert_valid(&least);
+}
+
+#[test]
+fn swapped_entries_are_not_ordered() {
+    let mut steps = faithful().steps;
+    steps.swap(0, 1);
+    broken(&against_truth(&steps), Rule::Ordered);
+    broken(&judged(&steps, None), Rule::Ordered);
+}
+
+#[test]
+fn entries_of_two_streams_are_in_the_order_of_the_log_whatever_their_stamps() {
+    let mut steps = faithful().steps;
+    let err = place_of(&steps, "line 3");
+    steps.swap(err, err + 1);
+    broken(&against_truth(&steps), Rule::Ordered);
+    // Nothing but the log tells.
+    assert!(!is_violated(&judged(&steps, None)));
+}
+
+#[test]
+fn a_late_entry_has_to_be_late() {
+    let mut steps = faithful().steps;
+    let Step::Entry(entry) = &mut steps[4] else {
+        panic!("an entry");
+    };
+    entry.late = true;
+    broken(&against_truth(&steps), Rule::Ordered);
+    let mut steps = faithful().steps;
+    for step in &mut steps {
+        if let Step::Entry(entry) = step {
+            entry.late = false;
+        }
+    }
+    broken(&against_truth(&steps), Rule::Ordered);
+    broken(&judged(&steps, None), Rule::Ordered);
+}
+
+#[test]
+fn an_entry_that_comes_twice_is_not_unique_wherever_it_comes_again() {
+    let steps = faithful().steps;
+    for (from, to) in [(0, 1), (0, 9), (5, steps.len())] {
+        let mut steps = steps.clone();
+        steps.insert(to, steps[from].clone());
+        broken(&against_truth(&steps), Rule::Unique);
+        broken(&judged(&steps, None), Rule::Unique);
+    }
+}
+
+#[test]
+fn a_line_that_was_written_once_cannot_come_at_two_times() {
+    let mut steps = faithful().steps;
+    let mut again = line(2);
+    again.time += 1;
+    steps.insert(3, Step::Entry(again));
+    broken(&against_truth(&steps), Rule::Whole);
+    let mut untimed = Truth::new();
+    for nth in 0..LINES {
+        let line = line(nth);
+        untimed.push(&Line {
+            stream: line.stream,
+            time: None,
+            bytes: &line.bytes,
+            unterminated: false,
+        });
+    }
+    assert!(!is_violated(&judged(&faithful().steps, Some(&untimed))));
+    broken(&judged(&steps, Some(&untimed)), Rule::Unique);
+}
+
+#[test]
+fn a_dropped_entry_is_not_covered_first_last_and_in_the_middle() {
+    for text in ["line 0", "line 5", "line 39"] {
+        let mut steps = faithful().steps;
+        steps.remove(place_of(&steps, text));
+        broken(&against_truth(&steps), Rule::Covered);
+    }
+}
+
+#[test]
+fn what_is_missing_at_the_ends_counts_only_if_it_was_asked_for() {
+    let mut steps = faithful().steps;
+    steps.remove(place_of(&steps, "line 39"));
+    steps.remove(0);
+    let mut anywhere = Truth::new();
+    for nth in 0..LINES {
+        let line = line(nth);
+        anywhere.push(&Line {
+            stream: line.stream,
+            time: Some(line.time),
+            bytes: &line.bytes,
+            unterminated: false,
+        });
+    }
+    assert!(!is_violated(&judged(&steps, Some(&anywhere))));
+    broken(&judged(&steps, Some(&anywhere.from_first())), Rule::Covered);
+}
+
+#[test]
+fn a_gap_that_is_not_told_is_not_covered_and_neither_is_one_in_a_wrong_place() {
+    let is_gap = |step: &Step| matches!(step, Step::Gap(_));
+    let steps = faithful().steps;
+    for (at, step) in steps.iter().enumerate().filter(|(_, step)| is_gap(step)) {
+        let mut without = steps.clone();
+        without.remove(at);
+        broken(&against_truth(&without), Rule::Covered);
+        without.insert(2, step.clone());
+        broken(&against_truth(&without), Rule::Covered);
+    }
+}
+
+#[test]
+fn a_gap_that_counts_wrong_is_not_covered() {
+    let steps = faithful().steps;
+    for wrong in [1, 2, 4, 100] {
+        let mut steps = steps.clone();
+        let gap = steps.iter_mut().find_map(|step| match step {
+            Step::Gap(gap) => Some(gap),
+            _ => None,
+        });
+        gap.expect("there is one").missing_entries = Some(wrong);
+        broken(&against_truth(&steps), Rule::Covered);
+    }
+}
+
+#[test]
+fn a_certain_gap_in_which_nothing_is_missing_and_one_that_contradicts_itself_are_told() {
+    let certain = Gap {
+        certain: true,
+        ..Gap::default()
+    };
+    let mut steps = faithful().steps;
+    steps.insert(2, Step::Gap(certain));
+    broken(&against_truth(&steps), Rule::Covered);
+    for contradiction in [
+        Gap {
+            missing_entries: Some(0),
+            ..certain
+        },
+        Gap {
+            missing_entries: Some(1),
+            certain: false,
+            ..certain
+        },
+        Gap {
+            after_time: Some(2),
+            before_time: Some(1),
+            ..Gap::default()
+        },
+    ] {
+        let mut steps = faithful().steps;
+        steps.insert(2, Step::Gap(contradiction));
+        broken(&judged(&steps, None), Rule::Covered);
+    }
+}
+
+#[test]
+fn a_gap_that_may_come_late_counts_where_its_times_are_only_if_it_is_a_skip() {
+    let mut steps = faithful().steps;
+    for step in &mut steps {
+        if let Step::Gap(gap) = step {
+            gap.skip = false;
+        }
+    }
+    broken(&against_truth(&steps), Rule::Covered);
+}
+
+#[test]
+fn what_is_behind_the_verified_instant_may_still_come() {
+    let mut steps = faithful().steps;
+    steps.remove(5);
+    let provisional = Rules {
+        provisional: true,
+        ..Rules::default()
+    };
+    let mut chain = chain_of(&steps, provisional);
+    let judged = |chain: &Chain| is_violated(&chain.judge(Some(&truth(LINES))));
+    assert!(!judged(&chain));
+    chain.verified(line(5).time - 1);
+    assert!(!judged(&chain));
+    chain.verified(line(5).time);
+    assert!(judged(&chain));
+}
+
+/// Delivers ten lines with a cursor in their middle, and resumes there.
+fn resumed() -> Vec<Step> {
+    let mut script = Script::default();
+    script.deliver(5);
+    script.deliver(5);
+    script.resume(|_| 0);
+    script.finish(LINES);
+    script.steps
+}
+
+/// The place of the first entry behind the resume.
+fn behind_resume(steps: &[Step]) -> usize {
+    let resumes = |step: &Step| matches!(step, Step::Resume(_));
+    steps.iter().position(resumes).expect("it resumes") + 1
+}
+
+#[test]
+fn a_cursor_that_skips_is_not_resumable() {
+    let mut steps = resumed();
+    assert!(!is_violated(&judged(&steps, None)));
+    steps.remove(behind_resume(&steps));
+    broken(&judged(&steps, None), Rule::Resumable);
+    // A gap at the same place would have said so.
+    let at = behind_resume(&steps);
+    steps.insert(at, Step::Gap(Gap::default()));
+    assert!(!is_violated(&judged(&steps, None)));
+}
+
+#[test]
+fn what_a_resume_passes_over_may_come_late() {
+    let mut steps = resumed();
+    let at = behind_resume(&steps);
+    let Step::Entry(passed) = steps.remove(at) else {
+        panic!("an entry");
+    };
+    let late = Owned {
+        late: true,
+        ..passed.clone()
+    };
+    steps.insert(at + 2, Step::Entry(late));
+    assert!(!is_violated(&judged(&steps, None)));
+    // Not in time.
+    steps[at + 2] = Step::Entry(passed);
+    broken(&judged(&steps, None), Rule::Ordered);
+}
+
+#[test]
+fn a_cursor_that_repeats_is_not_unique() {
+    let mut steps = resumed();
+    let at = behind_resume(&steps);
+    steps.insert(at, Step::Entry(line(4)));
+    broken(&judged(&steps, None), Rule::Unique);
+}
+
+#[test]
+fn what_was_passed_over_is_due_after_the_next_resume_too() {
+    let mut steps = resumed();
+    let at = behind_resume(&steps);
+    let passed = steps.remove(at);
+    // At the cursor behind it, where it is still due; at the one before, where it comes.
+    steps.insert(at + 2, Step::Cursor("behind".into()));
+    steps.insert(at + 3, Step::Resume("behind".into()));
+    broken(&judged(&steps, None), Rule::Resumable);
+    steps[at + 3] = Step::Resume("cursor 0".into());
+    let again = [vec![passed], steps[at..at + 2].to_vec()].concat();
+    steps.splice(at + 4..at + 4, again);
+    let report = judged(&steps, Some(&truth(LINES)));
+    assert!(!is_violated(&report), "{report}");
+}
+
+#[test]
+fn what_does_not_come_again_is_lost_once_it_is_verified() {
+    let mut steps = resumed();
+    steps.truncate(behind_resume(&steps) + 2);
+    let mut chain = chain_of(&steps, Rules::default());
+    assert!(!is_violated(&chain.judge(None)));
+    chain.verified(line(9).time);
+    broken(&chain.judge(None), Rule::Resumable);
+}
+
+#[test]
+fn a_cursor_of_two_places_is_not_resumable_and_an_unknown_one_is_refused() {
+    let mut steps = faithful().steps;
+    steps.insert(5, Step::Cursor("same".into()));
+    steps.insert(7, Step::Cursor("same".into()));
+    broken(&judged(&steps, None), Rule::Resumable);
+    let mut chain = Chain::new(Rules::default());
+    assert_eq!(chain.resume("never given"), Err(UnknownCursor));
+}
+
+fn long_truth(bytes: &[u8]) -> Truth {
+    let mut truth = Truth::new().from_first().to_last();
+    for bytes in [b"first", bytes, b"last"] {
+        truth.push(&Line {
+            stream: Stream::Stdout,
+            time: Some(7),
+            bytes,
+            unterminated: false,
+        });
+    }
+    truth
+}
+
+/// Feeds lines of one stamp, each with the bytes that were cut from it.
+fn lines_of_one_stamp(lines: &[(&[u8], u64)], truth: Option<&Truth>) -> Report {
+    let mut chain = Chain::new(Rules::default());
+    for (ordinal, (bytes, truncated_bytes)) in lines.iter().enumerate() {
+        chain.entry(&Entry {
+            stream: Stream::Stdout,
+            time: 7,
+            ordinal: ordinal as u32,
+            bytes,
+            unterminated: false,
+            truncated_bytes: *truncated_bytes,
+            late: false,
+        });
+    }
+    chain.judge(truth)
+}
+
+#[test]
+fn a_part_as_a_line_is_not_whole() {
+    let long = vec![b'x'; 40_000];
+    let (head, tail) = long.split_at(16_384);
+    let truth = long_truth(&long);
+    let whole: [(&[u8], u64); 3] = [(b"first", 0), (&long, 0), (b"last", 0)];
+    assert!(!is_violated(&lines_of_one_stamp(&whole, Some(&truth))));
+    let parts: [(&[u8], u64); 4] = [(b"first", 0), (head, 0), (tail, 0), (b"last", 0)];
+    broken(&lines_of_one_stamp(&parts, Some(&truth)), Rule::Whole);
+    broken(&lines_of_one_stamp(&parts, None), Rule::Whole);
+    broken(
+        &lines_of_one_stamp(&[(b"two\nlines", 0)], None),
+        Rule::Whole,
+    );
+}
+
+#[test]
+fn what_is_left_of_a_truncated_line_and_what_was_cut_are_the_line() {
+    let long = vec![b'x'; 100_000];
+    let truth = long_truth(&long);
+    for (left, cut, whole) in [
+        (90_000, 10_000, true),
+        (90_000, 9_999, false),
+        (0, 100_000, true),
+    ] {
+        let lines: [(&[u8], u64); 3] = [(b"first", 0), (&long[..left], cut), (b"last", 0)];
+        let report = lines_of_one_stamp(&lines, Some(&truth));
+        assert_eq!(is_violated(&report), !whole, "{report}");
+    }
+    let mut other = long[..90_000].to_vec();
+    other[5] = b'y';
+    broken(
+        &lines_of_one_stamp(&[(&other, 10_000)], Some(&truth)),
+        Rule::Whole,
+    );
+}
+
+#[test]
+fn an_end_without_its_beginning_comes_behind_a_gap_only() {
+    let long = vec![b'x'; 40_000];
+    let truth = long_truth(&long);
+    let end = &long[32_768..];
+    let mut chain = Chain::new(Rules::default());
+    let entry = |bytes, ordinal| Entry {
+        stream: Stream::Stdout,
+        time: 7,
+        ordinal,
+        bytes,
+        unterminated: false,
+        truncated_bytes: 0,
+        late: false,
+    };
+    chain.entry(&entry(b"first", 0));
+    let mut silent = chain.clone();
+    chain.gap(Gap::default());
+    for chain in [&mut chain, &mut silent] {
+        chain.entry(&entry(end, 1));
+        chain.entry(&entry(b"last", 2));
+    }
+    assert!(!is_violated(&chain.judge(Some(&truth))));
+    broken(&silent.judge(Some(&truth)), Rule::Whole);
+}
+
+#[test]
+fn too_little_and_too_much_are_void() {
+    let steps = faithful().steps;
+    let report = judged(&steps, None);
+    for least in [
+        Least {
+            entries: 1_000,
+            ..Least::default()
+        },
+        Least {
+            gaps: 3,
+            ..Least::default()
+        },
+        Least {
+            resumes: 2,
+            ..Least::default()
+        },
+        Least {
+            compared: 1,
+            ..Least::default()
+        },
+    ] {
+        assert_eq!(report.verdict(&least), Verdict::Void);
+        assert_eq!(report.short_of(&least).len(), 1);
+    }
+    assert_eq!(Report::default().verdict(&Least::default()), Verdict::Void);
+    let few = Rules {
+        most_entries: 5,
+        ..Rules::default()
+    };
+    let report = chain_of(&steps[..9], few).judge(None);
+    assert_eq!(report.verdict(&Least::default()), Verdict::Void);
+}
+
+#[test]
+fn the_first_violations_have_words_and_the_others_are_counted() {
+    let rules = Rules {
+        most_violations: 3,
+        ..Rules::default()
+    };
+    let mut steps = faithful().steps;
+    let again: Vec<_> = steps[..10].to_vec();
+    steps.splice(10..10, again);
+    let report = chain_of(&steps, rules).judge(None);
+    assert_eq!(report.violations.len(), 3);
+    assert!(report.more_violations >= 7, "{report}");
+    assert!(report.violations[0].what.contains("\"line 0\""), "{report}");
+}
+
+#[test]
+fn stamps_that_go_back_are_no_disorder_where_the_clock_was_set() {
+    let mut steps = faithful().steps;
+    steps.swap(0, 1);
+    let mut chain = Chain::new(Rules::default());
+    chain.clock_stepped();
+    assert!(!is_violated(&chain.judge(None)));
+    let rules = Rules {
+        clock_steps: true,
+        ..Rules::default()
+    };
+    assert!(!is_violated(&chain_of(&steps, rules).judge(None)));
+}
