@@ -1,5 +1,7 @@
 //! The `pulsetail` command.
 
+use std::env;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
@@ -10,6 +12,7 @@ use clap::{ArgMatches, Command};
 use pulsetail::app::App;
 use pulsetail::config::{self, Config};
 use pulsetail::{docker, shutdown, telemetry};
+use pulsetail_client::command::{NOT_JUDGED, run_verify};
 use tokio::runtime::{Builder, Handle};
 
 /// Bad usage; `EX_USAGE` of sysexits.h.
@@ -23,6 +26,9 @@ fn main() -> ExitCode {
     let Some((name, matches)) = matches.subcommand() else {
         return ExitCode::from(USAGE);
     };
+    if name == "verify" {
+        return verify(matches);
+    }
     let config = match config::load(matches) {
         Ok(config) => config,
         Err(error) => return usage(&command().error(ErrorKind::ValueValidation, error)),
@@ -41,6 +47,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _closed = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        // Its other statuses are verdicts.
+        _ if env::args().nth(1).as_deref() == Some("verify") => ExitCode::from(NOT_JUDGED),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -54,7 +62,8 @@ fn command() -> Command {
         .about("Streams the logs of Docker containers over gRPC, without silent gaps")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(serve);
+        .subcommand(serve)
+        .subcommand(pulsetail_client::command::verify());
     #[cfg(feature = "demo")]
     let command = command.subcommand(pulsetail::demo::command());
     command
@@ -72,6 +81,19 @@ fn run(name: &str, config: &Config, matches: &ArgMatches) -> anyhow::Result<()> 
         "demo" => runtime.block_on(pulsetail::demo::run(config, matches, engine_runtime()?)),
         _ => runtime.block_on(serve(config)),
     }
+}
+
+/// Judges another server; everything that prevents it is told on stderr.
+fn verify(matches: &ArgMatches) -> ExitCode {
+    let judge = || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { run_verify(matches, shutdown::requested()?).await })
+    };
+    judge().unwrap_or_else(|error: anyhow::Error| {
+        // Nothing can be said to a closed terminal.
+        let _closed = writeln!(std::io::stderr(), "{error:#}");
+        ExitCode::from(NOT_JUDGED)
+    })
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {

@@ -28,6 +28,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
+use crate::judge::Judge;
 use crate::subscriber::Subscriber;
 
 /// What should happen happens at once; who waits so long waits for ever.
@@ -98,6 +99,11 @@ impl Server {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// A connection of its own.
     pub(crate) fn dial(&self) -> Channel {
         dial_server(self.address)
@@ -148,8 +154,9 @@ impl Server {
 
     pub(crate) async fn try_open(&self, request: StreamLogsRequest) -> Result<Subscriber, Status> {
         let mut client = self.logs();
+        let judge = Judge::of(&request.cursors);
         let opening = client.stream_logs(request);
-        Subscriber::opened(within(opening).await?.into_inner()).await
+        Subscriber::judged_by(judge, within(opening).await?.into_inner()).await
     }
 
     /// Everything stored, read to its end.

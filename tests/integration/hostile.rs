@@ -241,6 +241,7 @@ async fn a_clock_that_goes_back_changes_neither_order_nor_number() {
     (0..100).for_each(|n| web.stdout(format!("{n}\n")));
     let server = Server::start(&sim).await;
     let mut subscriber = server.open(all("web")).await;
+    subscriber.judge.clock_is_set();
     subscriber.entries(100).await;
     let mut written = 100;
     for hours in [1, 3, 2] {
@@ -254,7 +255,10 @@ async fn a_clock_that_goes_back_changes_neither_order_nor_number() {
     subscriber.entries(written + 1).await;
     assert_eq!(subscriber.lines(), lines_of(&web));
     assert!(subscriber.notices().contains(&NoticeKind::LeaseReplaced));
-    assert_eq!(server.read(stored("web")).await.lines(), lines_of(&web));
+    let mut read = server.open(stored("web")).await;
+    read.judge.clock_is_set();
+    read.end().await.expect("a read ends with OK");
+    assert_eq!(read.lines(), lines_of(&web));
     server.stop().await;
 }
 

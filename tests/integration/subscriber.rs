@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::judge::Judge;
 use pulsetail::proto::{
     self, ContainerChangeKind, Gap, LogEntry, NoticeKind, Opened, StreamLogsResponse,
     log_entry::Line as Content, stream_logs_response::Event,
@@ -20,6 +21,8 @@ pub(crate) struct Subscriber {
     pub(crate) events: Vec<Event>,
     /// Entries so far.
     pub(crate) count: usize,
+    /// Holds it all against the contract.
+    pub(crate) judge: Judge,
 }
 
 /// What tells a line from another.
@@ -32,8 +35,16 @@ pub(crate) struct Line {
 
 impl Subscriber {
     pub(crate) async fn opened(messages: Streaming<StreamLogsResponse>) -> Result<Self, Status> {
+        Self::judged_by(Judge::of(&[]), messages).await
+    }
+
+    pub(crate) async fn judged_by(
+        judge: Judge,
+        messages: Streaming<StreamLogsResponse>,
+    ) -> Result<Self, Status> {
         let mut subscriber = Self {
             messages,
+            judge,
             events: Vec::new(),
             count: 0,
         };
@@ -84,8 +95,10 @@ impl Subscriber {
         let Some(message) = message? else {
             let closed = matches!(self.events.last(), Some(Event::Closing(_)));
             assert!(closed, "no closing, after{}", self.story());
+            self.judge.completed();
             return Ok(false);
         };
+        self.judge.message(&message);
         let event = message.event.expect("a message says something");
         self.check(&event);
         if let Event::Batch(batch) = &event {

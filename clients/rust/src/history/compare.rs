@@ -200,7 +200,7 @@ impl Comparison<'_> {
             }
             if let Some(first) = first {
                 findings.add(Rule::Covered, neighbours.end.0, || {
-                    format!("{uncovered} lines did not come, {} first", self.told(first))
+                    format!("did not come: {uncovered}, from {} on", self.told(first))
                 });
             }
         }
@@ -287,7 +287,7 @@ impl Comparison<'_> {
                 let place = gaps.first().map_or(0, |held| held.place);
                 findings.add(Rule::Covered, place, || {
                     let gaps: Vec<_> = gaps.iter().map(|held| held.gap).collect();
-                    format!("{missing} lines are missing in {gaps:?}")
+                    format!("missing: {missing}, in {gaps:?}")
                 });
             }
         }

@@ -1,7 +1,9 @@
 //! What a chain is fed with, and what it remembers of it.
 
+use prost_types::Timestamp;
+
 use super::{MARKS, digest, mix};
-use crate::proto::Stream;
+use crate::proto::{LogEntry, Stream, log_entry};
 
 /// An entry as it was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,4 +102,27 @@ impl Held {
 pub(super) struct HeldGap {
     pub(super) place: usize,
     pub(super) gap: Gap,
+}
+
+/// An entry of the contract; `None`: it has no line that this client knows, or no
+/// time.
+pub(super) fn received(entry: &LogEntry) -> Option<Entry<'_>> {
+    Some(Entry {
+        stream: entry.stream(),
+        time: nanos(entry.time.as_ref()?)?,
+        ordinal: entry.ordinal,
+        bytes: match entry.line.as_ref()? {
+            log_entry::Line::Text(text) => text.as_bytes(),
+            log_entry::Line::Raw(raw) => raw,
+        },
+        unterminated: entry.unterminated,
+        truncated_bytes: entry.truncated_bytes,
+        late: entry.late,
+    })
+}
+
+/// Nanoseconds since the Unix epoch.
+pub(super) fn nanos(time: &Timestamp) -> Option<i64> {
+    let seconds = time.seconds.checked_mul(1_000_000_000)?;
+    seconds.checked_add(i64::from(time.nanos))
 }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use prost_types::Timestamp;
-
 use super::chain::Chain;
-use super::entry::{Entry, Gap};
+use super::entry::{Gap, nanos, received};
 use super::report::{Findings, Report, Rule};
 use super::{Rules, Truth};
 use crate::proto::stream_logs_response::Event;
 use crate::proto::{
-    self, ContainerChangeKind, ContainerRef, GapCause, LogBatch, LogEntry, NoticeKind, Opened,
-    Progress, StreamLogsResponse, log_entry,
+    self, ContainerChangeKind, ContainerRef, GapCause, LogBatch, NoticeKind, Opened, Progress,
+    StreamLogsResponse,
 };
 
 /// Longest cursor that the contract allows.
@@ -66,6 +64,12 @@ impl History {
         }
     }
 
+    /// The engine's clock is set while it writes: stamps go back.
+    pub fn clock_is_set(&mut self) {
+        self.rules.clock_steps = true;
+        self.chains.values_mut().for_each(Chain::clock_stepped);
+    }
+
     /// A message came.
     pub fn message(&mut self, message: &StreamLogsResponse) {
         let first = self.stream.messages == 0;
@@ -83,7 +87,7 @@ impl History {
             Some(Event::ContainerChange(change)) => self.change(change),
             Some(Event::Progress(progress)) => self.progress(progress),
             Some(Event::Notice(notice)) if notice.kind() == NoticeKind::ClockStep => {
-                self.chains.values_mut().for_each(Chain::clock_stepped);
+                self.clock_is_set();
             }
             Some(Event::Closing(closing)) => {
                 self.stream.closed = true;
@@ -105,6 +109,19 @@ impl History {
         self.chains.values_mut().for_each(Chain::completed);
     }
 
+    /// A cursor that was given was refused.
+    pub fn refused(&mut self, why: &str) {
+        self.findings.add(Rule::Resumable, 0, || {
+            format!("a cursor was refused: {why}")
+        });
+    }
+
+    /// What was wrong with another read of the same server.
+    pub fn also(&mut self, read: Report) {
+        self.ended.violations.extend(read.violations);
+        self.ended.more_violations += read.more_violations;
+    }
+
     /// What was wrong so far.
     pub fn judge(&self) -> Report {
         self.judge_against(&BTreeMap::new())
@@ -120,6 +137,11 @@ impl History {
             report.add(named(id, chain.judge(truths.get(id))));
         }
         report
+    }
+
+    /// Whether a chain here was given this cursor.
+    pub fn knows(&self, cursor: &str) -> bool {
+        self.chains.values().any(|chain| chain.knows(cursor))
     }
 
     /// The chain of a container, by its id.
@@ -263,24 +285,4 @@ fn named(id: &str, mut report: Report) -> Report {
         id.clone_into(&mut violation.container);
     }
     report
-}
-
-fn received(entry: &LogEntry) -> Option<Entry<'_>> {
-    Some(Entry {
-        stream: entry.stream(),
-        time: nanos(entry.time.as_ref()?)?,
-        ordinal: entry.ordinal,
-        bytes: match entry.line.as_ref()? {
-            log_entry::Line::Text(text) => text.as_bytes(),
-            log_entry::Line::Raw(raw) => raw,
-        },
-        unterminated: entry.unterminated,
-        truncated_bytes: entry.truncated_bytes,
-        late: entry.late,
-    })
-}
-
-fn nanos(time: &Timestamp) -> Option<i64> {
-    let seconds = time.seconds.checked_mul(1_000_000_000)?;
-    seconds.checked_add(i64::from(time.nanos))
 }

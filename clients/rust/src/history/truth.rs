@@ -1,9 +1,9 @@
 //! The lines there were.
 
 use super::chain::{ByDigest, PART};
-use super::entry::Held;
+use super::entry::{Held, received};
 use super::{digest, mix};
-use crate::proto::Stream;
+use crate::proto::{LogEntry, Stream};
 
 /// A line that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Truth {
     pub(super) untimed: bool,
     /// Of lines of several parts, the digests of their ends.
     pub(super) ends: ByDigest<usize>,
+    /// Of lines known truncated only, the digests of what was left.
+    heads: ByDigest<usize>,
     long: Vec<(usize, Box<[u8]>)>,
     pub(super) from_first: bool,
     pub(super) to_last: bool,
@@ -103,6 +105,31 @@ impl Truth {
         });
     }
 
+    /// The next line, as it came in an entry; one that was truncated is known by
+    /// what was left of it.
+    pub fn push_entry(&mut self, entry: &LogEntry) {
+        let Some(entry) = received(entry) else { return };
+        let line = Line {
+            stream: entry.stream,
+            time: Some(entry.time),
+            bytes: entry.bytes,
+            unterminated: entry.unterminated,
+        };
+        if entry.truncated_bytes == 0 {
+            return self.push(&line);
+        }
+        let nth = self.lines.len();
+        let left = digest(line.stream.into(), line.bytes, line.unterminated);
+        let head = mix(left, entry.truncated_bytes);
+        self.heads.insert(key(head, line.time), nth);
+        self.lines.push(Written {
+            line: head,
+            time: line.time,
+            stream: line.stream,
+            unterminated: line.unterminated,
+        });
+    }
+
     /// How many lines there are.
     pub fn len(&self) -> usize {
         self.lines.len()
@@ -115,6 +142,10 @@ impl Truth {
 
     /// The whole line that these first bytes are of.
     pub(super) fn truncated(&self, held: &Held, cut: u64, left: u64) -> Option<usize> {
+        let head = key(mix(held.line(), cut), Some(held.time));
+        if let Some(nth) = self.heads.get(&head) {
+            return Some(*nth);
+        }
         let (cut, left) = (usize::try_from(cut).ok()?, usize::try_from(left).ok()?);
         let is_it = |(nth, bytes): &&(usize, Box<[u8]>)| {
             let line = self.lines[*nth];
