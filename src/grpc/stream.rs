@@ -16,7 +16,7 @@ use super::convert::{self, timestamp};
 use super::outlet::{End, Gone, Outlet, Step, at};
 use super::terms::Terms;
 use crate::docker::{Container, ContainerId, now};
-use crate::hub::{Content, Ended, Item, Subscription, Unit};
+use crate::hub::{Change, Content, Ended, Item, Subscription, Unit};
 use crate::proto::{self, stream_logs_response::Event};
 use crate::tail::Position;
 
@@ -217,23 +217,10 @@ impl Writer {
                 member.settled = true;
                 return Ok(None);
             }
-            Content::Started(time) => {
-                member.settled = false;
-                change(
-                    proto::ContainerChangeKind::Started,
-                    who,
-                    *time,
-                    None,
-                    cursor,
-                )
+            Content::Changed(change) => {
+                member.settled &= !matches!(change, Change::Started(_));
+                changed(*change, who, cursor)
             }
-            Content::Exited(time, code) => change(
-                proto::ContainerChangeKind::Exited,
-                who,
-                *time,
-                *code,
-                cursor,
-            ),
         };
         member.untold = false;
         self.outlet.send(event).await
@@ -350,13 +337,12 @@ impl Writer {
     }
 }
 
-fn change(
-    kind: proto::ContainerChangeKind,
-    container: Option<proto::ContainerRef>,
-    time: Option<i64>,
-    exit_code: Option<i32>,
-    cursor: String,
-) -> Event {
+fn changed(change: Change, container: Option<proto::ContainerRef>, cursor: String) -> Event {
+    use proto::ContainerChangeKind::{Exited, Started};
+    let (kind, time, exit_code) = match change {
+        Change::Started(time) => (Started, time, None),
+        Change::Exited(time, code) => (Exited, time, code),
+    };
     Event::ContainerChange(proto::ContainerChange {
         container,
         kind: kind.into(),

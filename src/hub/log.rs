@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::unit::{Content, Unit};
+use super::lifecycle::Lifecycle;
+use super::unit::Unit;
 use crate::tail::Position;
 
 /// Bytes a ring keeps. A subscriber that falls further behind reads from the
@@ -39,10 +40,8 @@ struct State {
     first: u64,
     /// Behind the newest unit; `None` until the reader knows where it is.
     position: Option<Position>,
-    /// Whether the container runs behind the newest unit.
-    running: bool,
-    /// Whether nothing more will come before the container runs again.
-    settled: bool,
+    /// Of the container, behind the newest unit.
+    lifecycle: Lifecycle,
     /// Records the reader has taken.
     taken: u64,
     ended: Option<Ended>,
@@ -54,8 +53,7 @@ struct State {
 pub(crate) struct Head {
     pub(crate) seq: u64,
     pub(crate) position: Position,
-    pub(crate) running: bool,
-    pub(crate) settled: bool,
+    pub(crate) lifecycle: Lifecycle,
     /// Records the reader has taken there.
     pub(crate) taken: u64,
 }
@@ -90,8 +88,7 @@ impl Log {
         Some(Head {
             seq: state.first + state.units.len() as u64,
             position: state.position?,
-            running: state.running,
-            settled: state.settled,
+            lifecycle: state.lifecycle,
             taken: state.taken,
         })
     }
@@ -103,7 +100,7 @@ impl Log {
 
     /// Says whether the container runs as its log is opened.
     pub(crate) fn opened(&self, running: bool) {
-        self.state().running = running;
+        self.state().lifecycle = Lifecycle::of(running);
     }
 
     /// Appends units and moves the position, together.
@@ -114,12 +111,7 @@ impl Log {
             state.taken = taken;
             state.position = Some(position);
             for unit in units {
-                match unit.content {
-                    Content::Started(_) => (state.running, state.settled) = (true, false),
-                    Content::Exited(..) => state.running = false,
-                    Content::Settled => state.settled = true,
-                    _ => {}
-                }
+                state.lifecycle.note(&unit.content);
                 state.bytes += unit.cost();
                 state.units.push_back(Arc::new(unit));
             }
@@ -176,6 +168,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::unit::Content;
     use super::*;
 
     fn unit() -> Unit {

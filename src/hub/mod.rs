@@ -4,6 +4,7 @@
 //! and whoever is left behind reads from the engine again.
 
 mod catch_up;
+mod lifecycle;
 mod log;
 mod pack;
 mod page;
@@ -17,4 +18,4 @@ pub use log::{Ended, Log};
 pub use page::PageError;
 pub use registry::{Reading, Registry, Tasks};
 pub use subscription::{Item, OpenError, Subscription};
-pub use unit::{Content, UNIT_BYTES, Unit};
+pub use unit::{Change, Content, UNIT_BYTES, Unit};

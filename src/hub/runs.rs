@@ -5,7 +5,7 @@
 //! held until the answer is there, and parted at the moment the new run began.
 
 use super::pack::Packer;
-use super::unit::{Content, entry_cost};
+use super::unit::{Change, Content, entry_cost};
 use crate::docker::Container;
 use crate::tail::{Delivery, Position};
 
@@ -112,7 +112,8 @@ impl Runs {
     pub(crate) fn end(&mut self, now: &Container, at: Position, packer: &mut Packer) {
         self.release(packer);
         if std::mem::take(&mut self.running) {
-            packer.content(Content::Exited(now.finished, now.exit_code), at);
+            let exited = Change::Exited(now.finished, now.exit_code);
+            packer.content(Content::Changed(exited), at);
         }
         packer.content(Content::Settled, at);
     }
@@ -133,9 +134,9 @@ impl Runs {
     fn change(&mut self, begun: i64, at: Position, packer: &mut Packer) {
         if std::mem::replace(&mut self.running, true) {
             // Its end was missed: neither moment nor code are known any more.
-            packer.content(Content::Exited(None, None), at);
+            packer.content(Content::Changed(Change::Exited(None, None)), at);
         }
-        packer.content(Content::Started(Some(begun)), at);
+        packer.content(Content::Changed(Change::Started(Some(begun))), at);
         self.started = Some(begun);
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
+use super::lifecycle::Lifecycle;
 use super::log::{Ended, Head, Read};
 use super::registry::{Attendance, Registry};
 use super::unit::Unit;
@@ -56,8 +57,8 @@ pub struct Subscription {
     registry: Arc<Registry>,
     container: Arc<Container>,
     position: Position,
-    running: bool,
-    settled: bool,
+    /// As far as it was told.
+    lifecycle: Lifecycle,
     mode: Mode,
     following: Option<Following>,
     /// Records the log's reader had taken where this joined: what repairs a skip
@@ -119,8 +120,7 @@ impl Subscription {
             registry: Arc::clone(registry),
             container,
             position: head.position,
-            running: head.running,
-            settled: head.settled,
+            lifecycle: head.lifecycle,
             mode: Mode::live(head.seq),
             following: Some(following),
             joined: head.taken,
@@ -146,8 +146,7 @@ impl Subscription {
     ) -> Result<Self, OpenError> {
         let mut subscription = Self {
             registry: Arc::clone(registry),
-            running: container.is_running(),
-            settled: false,
+            lifecycle: Lifecycle::of(container.is_running()),
             container,
             position: Position::default(),
             mode: Mode::Over(Item::Complete),
@@ -163,14 +162,15 @@ impl Subscription {
         &self.container
     }
 
-    /// Whether the container ran where this joined its log.
+    /// Whether the container runs, as far as was told.
     pub fn was_running(&self) -> bool {
-        self.running
+        self.lifecycle.running
     }
 
-    /// Whether nothing was to come there before the container runs again.
+    /// Whether nothing is to come before the container runs again, as far as was
+    /// told.
     pub fn was_settled(&self) -> bool {
-        self.settled
+        self.lifecycle.settled
     }
 
     /// Behind everything handed out so far.
@@ -219,6 +219,7 @@ impl Subscription {
                     if unit.place().is_some_and(|place| place <= self.joined) {
                         return None;
                     }
+                    self.lifecycle.note(&unit.content);
                     return Some(Item::Unit(unit));
                 }
                 self.take_live().await
@@ -283,8 +284,7 @@ impl Subscription {
         let head = Some(join).filter(meets).or_else(|| now().filter(meets));
         if let Some(head) = head {
             self.position = head.position;
-            self.joined = head.taken;
-            self.mode = Mode::live(head.seq);
+            self.join(head);
             return None;
         }
         // The snapshot was newer than the ring, or its target was deleted.
@@ -301,11 +301,25 @@ impl Subscription {
         match head.position.anchor {
             Some(anchor) => self.read(from, Until::Anchor(anchor), Some(head), cause),
             // Nothing is stored before the head.
-            None => {
-                self.joined = head.taken;
-                self.mode = Mode::live(head.seq);
-            }
+            None => self.join(head),
         }
+    }
+
+    /// Goes on in the ring; what is to be told of the container's runs and is no
+    /// longer there comes first.
+    fn join(&mut self, head: Head) {
+        self.joined = head.taken;
+        let missed = self.lifecycle.missed(&head.lifecycle);
+        let unit = |content| Unit {
+            content,
+            after: head.position,
+        };
+        self.mode = Mode::Live {
+            // Each of them stands for one or more that were published before.
+            seq: head.seq - missed.len() as u64,
+            taken: missed.into_iter().map(unit).map(Arc::new).collect(),
+            told: false,
+        };
     }
 
     fn read(&mut self, from: From, until: Until, join: Option<Head>, cause: GapCause) {

@@ -20,12 +20,25 @@ pub enum Content {
     Verified(i64),
     /// A stuck or failed lease was replaced, without loss.
     LeaseReplaced,
-    /// A run of the container began (ns since the Unix epoch).
-    Started(Option<i64>),
-    /// A run ended and its log is delivered: when, and with which code.
-    Exited(Option<i64>, Option<i32>),
+    /// A run of the container began, or ended with its log delivered.
+    Changed(Change),
     /// The container does not run, and all that it wrote is delivered.
     Settled,
+}
+
+/// A run's beginning or end; what nobody knows is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// When, in ns since the Unix epoch.
+    Started(Option<i64>),
+    /// When, and with which code.
+    Exited(Option<i64>, Option<i32>),
+}
+
+impl Change {
+    pub(crate) fn is_start(self) -> bool {
+        matches!(self, Change::Started(_))
+    }
 }
 
 /// A piece of a log.

@@ -2,7 +2,9 @@
 
 use prost_types::{Duration as Ago, Timestamp};
 use pulsetail::proto::log_service_client::LogServiceClient;
-use pulsetail::proto::{ClosingReason, NoticeKind, stream_logs_request::Start};
+use pulsetail::proto::{
+    ClosingReason, ContainerChangeKind, NoticeKind, stream_logs_request::Start,
+};
 use pulsetail_sim::{Endpoint, Engine};
 
 use crate::harness::{Server, all, engine, engine_of, followed, stored, until, within};
@@ -91,6 +93,40 @@ async fn a_subscriber_that_does_not_read_delays_nobody_and_loses_nothing() {
         slow.notices().contains(&NoticeKind::FellBehind),
         "it never fell behind"
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_fell_behind_is_told_what_became_of_the_container() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start_with(&sim, &["--rotation=10m"]).await;
+    let mut slow_client = LogServiceClient::new(server.dial());
+    let mut request = all("web");
+    request.until_exit = true;
+    let slow = slow_client.stream_logs(request).await.unwrap();
+    let mut fast = server.open(all("web")).await;
+    let pad = "p".repeat(1_000);
+    // A run that ends inside of what the slow one has lost, and one that ends behind it.
+    for n in 0..12_000 {
+        web.stdout(format!("{n} {pad}\n"));
+        if n % 1_000 == 999 {
+            fast.entries(n).await;
+        }
+        if n == 6_000 {
+            web.restart();
+            fast.change(ContainerChangeKind::Started).await;
+        }
+    }
+    web.exit(3);
+    fast.until(|s| s.changes().len() == 3).await;
+    let mut slow = Subscriber::opened(slow.into_inner()).await.unwrap();
+    slow.end().await.expect("it ends with its container");
+    assert!(slow.notices().contains(&NoticeKind::FellBehind));
+    assert_eq!(slow.count, 12_000);
+    let changes = slow.changes();
+    assert_eq!(changes.last(), Some(&ContainerChangeKind::Exited));
+    assert!(changes.len() % 2 == 1, "{changes:?}");
     server.stop().await;
 }
 
