@@ -95,12 +95,8 @@ pub(crate) fn stream(stream: Stream) -> proto::Stream {
     }
 }
 
+/// An entry of a page, where none comes late.
 pub(crate) fn entry(entry: &Entry) -> proto::LogEntry {
-    timed(entry, false)
-}
-
-/// `late`: it comes behind entries from behind it.
-pub(crate) fn timed(entry: &Entry, late: bool) -> proto::LogEntry {
     let line = match str::from_utf8(&entry.line) {
         Ok(text) => proto::log_entry::Line::Text(text.to_owned()),
         Err(_) => proto::log_entry::Line::Raw(entry.line.clone()),
@@ -111,7 +107,7 @@ pub(crate) fn timed(entry: &Entry, late: bool) -> proto::LogEntry {
         line: Some(line),
         unterminated: entry.unterminated,
         truncated_bytes: entry.truncated_bytes,
-        late,
+        late: false,
         ordinal: entry.ordinal,
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
+use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
+use super::body::Enclosed;
 use super::convert;
-use super::outlet::{Responses, outlet};
+use super::outlet::outlet;
 use super::request::{MAX_CONTAINERS, Plan, plan, resolve};
 use super::server::Server;
 use super::status::{Reason, quote};
@@ -28,12 +30,13 @@ struct Membership {
 
 #[tonic::async_trait]
 impl proto::log_service_server::LogService for Server {
-    type StreamLogsStream = Responses;
+    /// Nothing: what it sends are shared bytes, not messages. See [`Enclosed`].
+    type StreamLogsStream = Empty<Result<proto::StreamLogsResponse, Status>>;
 
     async fn stream_logs(
         &self,
         request: Request<proto::StreamLogsRequest>,
-    ) -> Result<Response<Responses>, Status> {
+    ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let deadline = deadline_of(&request);
         let plan = plan(request.into_inner())?;
         self.refuse_while_draining()?;
@@ -64,12 +67,14 @@ impl proto::log_service_server::LogService for Server {
             engine,
             reach: self.registry().reach(),
         };
-        let (outlet, responses) = outlet(deadline, self.draining());
+        let (outlet, body) = outlet(deadline, self.draining());
         self.spawn(async move {
             let _place = place;
             stream(outlet, opened, subscriptions, membership.gaps, terms).await;
         });
-        Ok(Response::new(responses))
+        let mut response = Response::new(tokio_stream::empty());
+        response.extensions_mut().insert(Enclosed::new(body));
+        Ok(response)
     }
 
     async fn list_log_entries(

@@ -4,6 +4,7 @@
 //! status. It never asks the engine anything.
 
 mod accept;
+mod body;
 mod container;
 mod convert;
 mod health;
@@ -28,7 +29,6 @@ use tonic_reflection::server::Builder as Reflection;
 
 pub use accept::{Address, Listener};
 pub use health::Health;
-pub use outlet::Responses;
 pub use server::Server;
 
 use crate::proto;
@@ -70,9 +70,9 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(HealthServer::new(health))
-        .add_service(
+        .add_service(body::Unwrapped(
             LogServiceServer::new(server.clone()).max_decoding_message_size(server::MAX_REQUEST),
-        )
+        ))
         .add_service(
             ContainerServiceServer::new(server.clone())
                 .max_decoding_message_size(server::MAX_REQUEST),

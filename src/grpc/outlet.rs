@@ -3,52 +3,24 @@
 //! A client that does not read is closed at the write deadline; its own deadline
 //! and the server's drain end the stream as well. Nothing waits for it longer.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{BufMut, Bytes};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
-use tonic::Status;
 
+use super::body::{LogBody, Outcome, Parts};
 use super::status::Reason;
 use crate::proto::{self, ClosingReason, stream_logs_response::Event};
 
 /// A client that takes nothing for so long is closed.
 const WRITE_DEADLINE: Duration = Duration::from_secs(15);
-/// Messages made ahead of the client, beside `closing`, which has its place from
+/// Flushes made ahead of the client, beside `closing`, which has its place from
 /// the beginning.
 const AHEAD: usize = 2;
-
-/// The client's end: messages, then the status.
-#[derive(Debug)]
-pub struct Responses {
-    messages: mpsc::Receiver<proto::StreamLogsResponse>,
-    outcome: Arc<OnceLock<Result<(), Status>>>,
-    over: bool,
-}
-
-impl Stream for Responses {
-    type Item = Result<proto::StreamLogsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(message) = ready!(self.messages.poll_recv(cx)) {
-            return Poll::Ready(Some(Ok(message)));
-        }
-        if std::mem::replace(&mut self.over, true) {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(match self.outcome.get() {
-            Some(Ok(())) => None,
-            Some(Err(status)) => Some(Err(status.clone())),
-            // The task ended without a word: it panicked.
-            None => Some(Err(Reason::Fault.status("the stream failed; resume it"))),
-        })
-    }
-}
 
 /// Why the server ends a stream.
 pub(crate) struct End {
@@ -95,37 +67,30 @@ pub(crate) type Step = Result<Option<End>, Gone>;
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    messages: mpsc::Sender<proto::StreamLogsResponse>,
-    closing: mpsc::OwnedPermit<proto::StreamLogsResponse>,
-    outcome: Arc<OnceLock<Result<(), Status>>>,
+    flushes: mpsc::Sender<Parts>,
+    closing: mpsc::OwnedPermit<Parts>,
+    outcome: Outcome,
     messages_sent: u64,
     deadline: Option<Instant>,
     draining: CancellationToken,
 }
 
 /// Both ends of a stream.
-pub(crate) fn outlet(
-    deadline: Option<Instant>,
-    draining: CancellationToken,
-) -> (Outlet, Responses) {
-    let (sender, messages) = mpsc::channel(AHEAD + 1);
+pub(crate) fn outlet(deadline: Option<Instant>, draining: CancellationToken) -> (Outlet, LogBody) {
+    let (sender, flushes) = mpsc::channel(AHEAD + 1);
     let place = sender.clone().try_reserve_owned();
     let closing = place.expect("nothing is in the channel yet");
     let outcome = Arc::new(OnceLock::new());
-    let responses = Responses {
-        messages,
-        outcome: Arc::clone(&outcome),
-        over: false,
-    };
+    let body = LogBody::new(flushes, Arc::clone(&outcome));
     let outlet = Outlet {
-        messages: sender,
+        flushes: sender,
         closing,
         outcome,
         messages_sent: 0,
         deadline,
         draining,
     };
-    (outlet, responses)
+    (outlet, body)
 }
 
 impl Outlet {
@@ -136,7 +101,7 @@ impl Outlet {
 
     /// Resolves once the client has gone.
     pub(crate) async fn closed(&self) {
-        self.messages.closed().await;
+        self.flushes.closed().await;
     }
 
     /// Resolves once the server drains.
@@ -151,10 +116,15 @@ impl Outlet {
 
     /// Hands a message to the client, within every deadline.
     pub(crate) async fn send(&mut self, event: Event) -> Step {
+        self.pass(vec![framed(event)]).await
+    }
+
+    /// Hands over a message that is framed already, in one part or several.
+    pub(crate) async fn pass(&mut self, message: Parts) -> Step {
         let permit = tokio::select! {
             // A client that reads gets what is there, whatever else happens.
             biased;
-            permit = timeout(WRITE_DEADLINE, self.messages.reserve()) => permit,
+            permit = timeout(WRITE_DEADLINE, self.flushes.reserve()) => permit,
             () = self.draining() => return Ok(Some(End::DRAIN)),
             () = self.deadline() => return Ok(Some(End::DEADLINE)),
         };
@@ -162,7 +132,7 @@ impl Outlet {
             Err(_elapsed) => Ok(Some(End::SLOW_CONSUMER)),
             Ok(Err(_closed)) => Err(Gone),
             Ok(Ok(permit)) => {
-                permit.send(proto::StreamLogsResponse { event: Some(event) });
+                permit.send(message);
                 self.messages_sent += 1;
                 Ok(None)
             }
@@ -178,13 +148,24 @@ impl Outlet {
             progress: Some(progress),
             message: end.message.to_owned(),
         };
-        let event = Some(Event::Closing(closing));
-        let sender = self.closing.send(proto::StreamLogsResponse { event });
+        let sender = self.closing.send(vec![framed(Event::Closing(closing))]);
         let status = end.status.map_err(|reason| reason.status(end.message));
         // Before the channel closes with its senders; nobody else sets it.
         let _first = self.outcome.set(status);
         drop(sender);
     }
+}
+
+/// An event as a gRPC message with its prefix: no compression, and its length.
+fn framed(event: Event) -> Bytes {
+    let message = proto::StreamLogsResponse { event: Some(event) };
+    let len = message.encoded_len();
+    let mut bytes = Vec::with_capacity(len + 5);
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    let fits = message.encode(&mut bytes);
+    fits.expect("a vector grows");
+    Bytes::from(bytes)
 }
 
 /// Resolves at an instant, if there is one.

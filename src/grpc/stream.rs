@@ -16,7 +16,7 @@ use super::convert::{self, timestamp};
 use super::outlet::{End, Gone, Outlet, Step, at};
 use super::terms::Terms;
 use crate::docker::{Container, ContainerId, now};
-use crate::hub::{Change, Content, Ended, Item, Subscription, Unit};
+use crate::hub::{Batch, Change, Content, Ended, Item, Subscription, Unit};
 use crate::proto::{self, stream_logs_response::Event};
 use crate::tail::Position;
 
@@ -185,24 +185,13 @@ impl Writer {
             return Ok(None);
         };
         member.position = unit.after;
+        if let Content::Entries(batch) | Content::Late(batch, _) = &unit.content {
+            return self.batch(id, batch).await;
+        }
         let cursor = self.terms.cursor(id, unit.after);
         let who = Some(convert::container_ref(&member.container));
         let event = match &unit.content {
-            Content::Entries(entries) | Content::Late(entries, _) => {
-                let passing = entries.iter().filter(|entry| self.terms.passes(entry));
-                let late = matches!(unit.content, Content::Late(..));
-                let entries: Vec<_> = passing.map(|e| convert::timed(e, late)).collect();
-                if entries.is_empty() {
-                    member.untold = true;
-                    return Ok(None);
-                }
-                self.entries_sent += entries.len() as u64;
-                Event::Batch(proto::LogBatch {
-                    container: who,
-                    entries,
-                    cursor,
-                })
-            }
+            Content::Entries(_) | Content::Late(..) => return Ok(None),
             Content::Gap(gap) => Event::Gap(convert::gap(&member.container, gap, cursor)),
             Content::Verified(time) => {
                 (member.verified, member.untold) = (Some(*time), true);
@@ -224,6 +213,19 @@ impl Writer {
         };
         member.untold = false;
         self.outlet.send(event).await
+    }
+
+    async fn batch(&mut self, id: &ContainerId, batch: &Batch) -> Step {
+        let Some(member) = self.members.get_mut(id) else {
+            return Ok(None);
+        };
+        let Some((message, entries)) = self.terms.select(batch) else {
+            member.untold = true;
+            return Ok(None);
+        };
+        member.untold = false;
+        self.entries_sent += entries as u64;
+        self.outlet.pass(message).await
     }
 
     async fn caught_up(&mut self, id: &ContainerId) -> Step {

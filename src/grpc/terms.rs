@@ -2,7 +2,9 @@
 
 use tokio::sync::watch;
 
+use super::body::Parts;
 use crate::docker::{ContainerId, Reach, Stream as Source, now};
+use crate::hub::Batch;
 use crate::tail::{Cursor, Position};
 
 /// What a stream does, beside its members.
@@ -17,9 +19,15 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(crate) fn passes(&self, entry: &crate::tail::Entry) -> bool {
-        let wanted = self.streams.is_empty() || self.streams.contains(&entry.stream);
-        wanted && self.until.is_none_or(|until| entry.time <= until)
+    /// The entries of a batch that were asked for, and how many they are.
+    pub(crate) fn select(&self, batch: &Batch) -> Option<(Parts, usize)> {
+        if self.streams.is_empty() && self.until.is_none() {
+            return Some((vec![batch.framed().clone()], batch.len()));
+        }
+        batch.select(|span, _line| {
+            let wanted = self.streams.is_empty() || self.streams.contains(&span.stream);
+            wanted && self.until.is_none_or(|until| span.time <= until)
+        })
     }
 
     pub(crate) fn cursor(&self, id: &ContainerId, position: Position) -> String {

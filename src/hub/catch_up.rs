@@ -61,7 +61,7 @@ pub(crate) async fn catch_up(
         stretch.settings.dialect,
     );
     let mut run = Run {
-        packer: Packer::new(stretch.cause),
+        packer: source.packer(&stretch.container, stretch.cause),
         stretch,
         history,
         pieces,

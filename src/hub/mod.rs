@@ -3,6 +3,7 @@
 //! It never lets a subscriber push back on a lease: the ring drops what is old,
 //! and whoever is left behind reads from the engine again.
 
+mod batch;
 mod catch_up;
 mod lifecycle;
 mod log;
@@ -14,6 +15,7 @@ mod runs;
 mod subscription;
 mod unit;
 
+pub use batch::{Batch, Span};
 pub use log::{Ended, Log};
 pub use page::PageError;
 pub use registry::{Reading, Registry, Tasks};

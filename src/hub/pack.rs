@@ -1,43 +1,59 @@
 //! Deliveries of a machine, packed into units.
 
-use super::unit::{Content, UNIT_BYTES, Unit, entry_cost};
-use crate::tail::{Delivery, Entry, GapCause, Position};
+use super::batch::Writer;
+use super::unit::{Content, UNIT_BYTES, Unit};
+use crate::docker::{Container, ContainerId, now};
+use crate::tail::{Cursor, Delivery, Entry, GapCause, Position};
 
 /// Collects deliveries until they make a unit.
 #[derive(Debug)]
 pub(crate) struct Packer {
+    container: ContainerId,
+    /// Tag of the engine, for cursors.
+    engine: u64,
     cause: GapCause,
     /// When the engine was asked for what comes in, ns since the Unix epoch.
     asked: i64,
-    entries: Vec<Entry>,
+    entries: Writer,
+    /// Whether all of them stand before `at`.
+    is_told: bool,
     /// What the entries stand before, if they are late.
     late: Option<u64>,
-    bytes: usize,
     units: Vec<Unit>,
     /// The machine's position as last told.
     at: Position,
 }
 
 impl Packer {
-    /// `cause`: what deletion before this read means.
-    pub(crate) fn new(cause: GapCause) -> Self {
-        Self {
+    /// `engine`: its tag in cursors. `cause`: what deletion before this read means.
+    pub(crate) fn new(container: &Container, engine: u64, cause: GapCause) -> Self {
+        let mut packer = Self {
+            container: container.id,
+            engine,
             cause,
             asked: 0,
-            entries: Vec::new(),
+            entries: Writer::default(),
+            is_told: true,
             late: None,
-            bytes: 0,
             units: Vec::new(),
             at: Position::default(),
-        }
+        };
+        packer.label(container);
+        packer
+    }
+
+    /// What the container is called from here on.
+    pub(crate) fn label(&mut self, container: &Container) {
+        self.entries
+            .label(&container.id.to_string(), &container.name);
     }
 
     /// Takes what one event brought; `after` is the machine's position then.
     pub(crate) fn push(&mut self, deliveries: &mut Vec<Delivery>, after: Position) {
         for delivery in deliveries.drain(..) {
             match delivery {
-                Delivery::Entry(entry) => self.entry(entry, None),
-                Delivery::Late(entry, place) => self.entry(entry, Some(place)),
+                Delivery::Entry(entry) => self.entry(&entry, None),
+                Delivery::Late(entry, place) => self.entry(&entry, Some(place)),
                 // What is left behind a gap came with the same event, and is
                 // not read by whoever resumes at its end.
                 Delivery::Gap(mut gap) => {
@@ -59,18 +75,22 @@ impl Packer {
         self.asked = now;
     }
 
-    fn entry(&mut self, entry: Entry, late: Option<u64>) {
+    fn entry(&mut self, entry: &Entry, late: Option<u64>) {
         if self.late != late {
             self.close(self.at);
             self.late = late;
         }
-        self.bytes += entry_cost(&entry);
-        self.entries.push(entry);
+        if entry.line.len() >= UNIT_BYTES && self.is_told {
+            self.close(self.at);
+        }
+        self.entries.push(entry, late.is_some());
+        self.is_told = false;
     }
 
     fn reached(&mut self, position: Position) {
         self.at = position;
-        if self.bytes >= UNIT_BYTES {
+        self.is_told = true;
+        if self.entries.len() >= UNIT_BYTES {
             self.close(position);
         }
     }
@@ -94,13 +114,18 @@ impl Packer {
 
     fn close(&mut self, after: Position) {
         if !self.entries.is_empty() {
-            let entries = std::mem::take(&mut self.entries);
+            let cursor = Cursor {
+                engine: self.engine,
+                container: self.container,
+                issued: now(),
+                position: after,
+            };
+            let entries = self.entries.finish(&cursor.encode());
             let content = match self.late {
                 Some(place) => Content::Late(entries, place),
                 None => Content::Entries(entries),
             };
             self.units.push(Unit { content, after });
-            self.bytes = 0;
         }
     }
 }

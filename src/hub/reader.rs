@@ -15,7 +15,7 @@ use super::pack::Packer;
 use super::runs::Runs;
 use super::unit::Content;
 use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail, now};
-use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
+use crate::tail::{Cursor, Delivery, Event, GapCause, Live, Next, Settings};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
@@ -31,6 +31,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// What packs a container's entries. A deletion before they begin means `cause`.
+    pub(crate) fn packer(&self, container: &Container, cause: GapCause) -> Packer {
+        let inventory = self.inventory.borrow();
+        let engine = inventory.engine.as_ref();
+        let tag = engine.map_or(0, |engine| Cursor::tag(&engine.id));
+        Packer::new(container, tag, cause)
+    }
+
     /// Waits before the next attempt: out of step with others, and not at all
     /// while the engine is known to be away.
     pub(crate) async fn pause(&mut self, backoff: &mut Backoff) {
@@ -69,11 +77,11 @@ impl Reader {
         let (live, first) = Live::new(settings);
         let reader = Self {
             runs: Runs::of(&container),
+            packer: source.packer(&container, GapCause::RotatedOut),
             source,
             container,
             log,
             live,
-            packer: Packer::new(GapCause::RotatedOut),
             reading: None,
             probe: None,
             probed: 0,
@@ -106,6 +114,7 @@ impl Reader {
                 Ok(container) => {
                     self.runs = Runs::of(&container);
                     self.log.opened(container.is_running());
+                    self.packer.label(&container);
                     self.container = Arc::new(container);
                     return Ok(());
                 }
@@ -215,6 +224,7 @@ impl Reader {
         let again = !self.runs.is_new(&now);
         self.runs.tell(&now, self.live.position(), &mut self.packer);
         let runs = now.is_running();
+        self.packer.label(&now);
         self.container = Arc::new(now);
         if !runs {
             return Ok(self.tell(Event::Stopped));

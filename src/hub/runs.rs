@@ -5,9 +5,9 @@
 //! held until the answer is there, and parted at the moment the new run began.
 
 use super::pack::Packer;
-use super::unit::{Change, Content, entry_cost};
+use super::unit::{Change, Content};
 use crate::docker::Container;
-use crate::tail::{Delivery, Position};
+use crate::tail::{Delivery, Entry, Position};
 
 /// Bytes held at most. Beyond, lines go out before the change is known.
 const HELD_BYTES: usize = 1024 * 1024;
@@ -139,6 +139,10 @@ impl Runs {
         packer.content(Content::Changed(Change::Started(Some(begun))), at);
         self.started = Some(begun);
     }
+}
+
+fn entry_cost(entry: &Entry) -> usize {
+    size_of::<Entry>() + entry.line.len()
 }
 
 /// The engine stamps a run's beginning after the process was started, and its end

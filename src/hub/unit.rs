@@ -1,6 +1,7 @@
 //! A unit: what subscribers share, with its place in the ring.
 
-use crate::tail::{Entry, Gap, Position};
+use super::batch::Batch;
+use crate::tail::{Gap, Position};
 
 /// A unit closes at this many bytes; a larger entry travels alone.
 pub const UNIT_BYTES: usize = 64 * 1024;
@@ -9,12 +10,12 @@ pub const UNIT_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Lines, in file order, at least one.
-    Entries(Vec<Entry>),
+    Entries(Batch),
     /// Entries may be missing here.
     Gap(Gap),
     /// Lines that the engine had skipped; the number of the record (see
     /// `Live::taken`) that they stand before.
-    Late(Vec<Entry>, u64),
+    Late(Batch, u64),
     /// All that the engine had stored by then (ns since the Unix epoch, our
     /// clock) is delivered or reported.
     Verified(i64),
@@ -64,16 +65,9 @@ impl Unit {
     /// Bytes it counts against a ring's bound.
     pub(crate) fn cost(&self) -> usize {
         let held = match &self.content {
-            Content::Entries(entries) | Content::Late(entries, _) => {
-                entries.iter().map(entry_cost).sum()
-            }
+            Content::Entries(batch) | Content::Late(batch, _) => batch.cost(),
             _ => 0,
         };
         size_of::<Unit>() + held
     }
-}
-
-/// Bytes an entry counts against a unit's and a ring's bound.
-pub(crate) fn entry_cost(entry: &Entry) -> usize {
-    size_of::<Entry>() + entry.line.len()
 }

@@ -1,0 +1,234 @@
+//! Entries written straight into protobuf, without a message in between.
+
+use bytes::Bytes;
+
+use super::{Batch, Span};
+use crate::docker::Stream;
+use crate::tail::Entry;
+
+/// Prefix of a gRPC message: the compression flag, and four bytes of length.
+const PREFIX: usize = 5;
+/// The longest head: prefix, tag, and a length of 32 bits.
+pub(super) const HEAD: usize = PREFIX + 1 + 5;
+/// The most an entry has beside its line.
+const ENTRY_HEAD: usize = 64;
+/// A buffer that an exceptional line made larger than this is not kept.
+const SCRATCH: usize = 256 * 1024;
+
+/// Tags of the fields written here, by their names in `proto/`.
+mod tag {
+    pub(super) const RESPONSE_BATCH: u8 = 2 << 3 | LEN;
+    pub(super) const BATCH_CONTAINER: u8 = 1 << 3 | LEN;
+    pub(super) const BATCH_ENTRIES: u8 = 2 << 3 | LEN;
+    pub(super) const BATCH_CURSOR: u8 = 3 << 3 | LEN;
+    pub(super) const CONTAINER_ID: u8 = 1 << 3 | LEN;
+    pub(super) const CONTAINER_NAME: u8 = 2 << 3 | LEN;
+    pub(super) const ENTRY_TIME: u8 = 1 << 3 | LEN;
+    pub(super) const ENTRY_STREAM: u8 = 2 << 3;
+    pub(super) const ENTRY_TEXT: u8 = 3 << 3 | LEN;
+    pub(super) const ENTRY_RAW: u8 = 4 << 3 | LEN;
+    pub(super) const ENTRY_UNTERMINATED: u8 = 5 << 3;
+    pub(super) const ENTRY_TRUNCATED_BYTES: u8 = 6 << 3;
+    pub(super) const ENTRY_LATE: u8 = 7 << 3;
+    pub(super) const ENTRY_ORDINAL: u8 = 8 << 3;
+    pub(super) const TIME_SECONDS: u8 = 1 << 3;
+    pub(super) const TIME_NANOS: u8 = 2 << 3;
+    const LEN: u8 = 2;
+}
+
+/// Writes entries, and makes batches of them.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct Writer {
+    /// Room for the longest head, the container, then the entries.
+    bytes: Vec<u8>,
+    container: Vec<u8>,
+    /// Where the first entry begins in `bytes`.
+    first: usize,
+    spans: Vec<Span>,
+}
+
+impl Writer {
+    /// Whose entries the next batches hold.
+    pub(in crate::hub) fn label(&mut self, id: &str, name: &str) {
+        let mut reference = Vec::with_capacity(id.len() + name.len() + 8);
+        for (tag, text) in [(tag::CONTAINER_ID, id), (tag::CONTAINER_NAME, name)] {
+            if !text.is_empty() {
+                put_bytes(&mut reference, tag, text.as_bytes());
+            }
+        }
+        self.container.clear();
+        put_bytes(&mut self.container, tag::BATCH_CONTAINER, &reference);
+    }
+
+    /// Bytes of the entries so far.
+    pub(in crate::hub) fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.first)
+    }
+
+    pub(in crate::hub) fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Appends an entry. `late`: it comes behind entries from behind it.
+    pub(in crate::hub) fn push(&mut self, entry: &Entry, late: bool) {
+        if self.spans.is_empty() {
+            self.bytes.resize(HEAD, 0);
+            self.bytes.extend_from_slice(&self.container);
+            self.first = self.bytes.len();
+        }
+        let line = &*entry.line;
+        let mut head = Head::new();
+        head.time(entry.time);
+        head.number(tag::ENTRY_STREAM, stream_number(entry.stream));
+        let is_text = str::from_utf8(line).is_ok();
+        head.byte(if is_text {
+            tag::ENTRY_TEXT
+        } else {
+            tag::ENTRY_RAW
+        });
+        head.varint(line.len() as u64);
+        let mut rest = Head::new();
+        rest.number(tag::ENTRY_UNTERMINATED, u64::from(entry.unterminated));
+        rest.number(tag::ENTRY_TRUNCATED_BYTES, entry.truncated_bytes);
+        rest.number(tag::ENTRY_LATE, u64::from(late));
+        rest.number(tag::ENTRY_ORDINAL, u64::from(entry.ordinal));
+
+        self.bytes.reserve(ENTRY_HEAD + line.len());
+        self.bytes.push(tag::BATCH_ENTRIES);
+        let len = head.len + line.len() + rest.len;
+        put_varint(&mut self.bytes, len as u64);
+        self.bytes.extend_from_slice(head.written());
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(line);
+        let line_end = self.bytes.len();
+        self.bytes.extend_from_slice(rest.written());
+        self.spans.push(Span {
+            end: place(self.bytes.len()),
+            line: place(start),
+            line_end: place(line_end),
+            stream: entry.stream,
+            time: entry.time,
+        });
+    }
+
+    /// The entries so far as a batch with this cursor behind them. There must be
+    /// one.
+    pub(in crate::hub) fn finish(&mut self, cursor: &str) -> Batch {
+        put_bytes(&mut self.bytes, tag::BATCH_CURSOR, cursor.as_bytes());
+        let mut head = Vec::with_capacity(HEAD);
+        put_head(&mut head, self.bytes.len() - HEAD);
+        // The head ends where the room for it does.
+        let unused = HEAD - head.len();
+        self.bytes[unused..HEAD].copy_from_slice(&head);
+        // Exactly its bytes: what a ring counts is what it holds.
+        let framed = Bytes::copy_from_slice(&self.bytes[unused..]);
+        let moved = |at: u32| at - place(unused);
+        for span in &mut self.spans {
+            span.end = moved(span.end);
+            span.line = moved(span.line);
+            span.line_end = moved(span.line_end);
+        }
+        let batch = Batch {
+            framed,
+            container: head.len()..self.first - unused,
+            spans: self.spans.as_slice().into(),
+        };
+        self.spans.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > SCRATCH {
+            self.bytes = Vec::new();
+        }
+        batch
+    }
+}
+
+/// What stands before and behind an entry's line.
+struct Head {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl Head {
+    fn new() -> Self {
+        Self {
+            bytes: [0; 48],
+            len: 0,
+        }
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    /// A number field; 0 is not written.
+    fn number(&mut self, tag: u8, value: u64) {
+        if value != 0 {
+            self.byte(tag);
+            self.varint(value);
+        }
+    }
+
+    fn time(&mut self, ns: i64) {
+        self.byte(tag::ENTRY_TIME);
+        self.byte(0);
+        let start = self.len;
+        // Negative numbers are written as their two's complement.
+        self.number(tag::TIME_SECONDS, ns.div_euclid(1_000_000_000) as u64);
+        self.number(tag::TIME_NANOS, ns.rem_euclid(1_000_000_000) as u64);
+        // At most 17: a length of one byte.
+        self.bytes[start - 1] = (self.len - start) as u8;
+    }
+}
+
+/// Prefix of a message of one batch, and the batch's tag and length.
+pub(super) fn put_head(out: &mut Vec<u8>, batch: usize) {
+    let mut field = Head::new();
+    field.byte(tag::RESPONSE_BATCH);
+    field.varint(batch as u64);
+    put_prefix(out, field.len + batch);
+    out.extend_from_slice(field.written());
+}
+
+/// The prefix of an uncompressed gRPC message of `len` bytes.
+fn put_prefix(out: &mut Vec<u8>, len: usize) {
+    out.push(0);
+    out.extend_from_slice(&place(len).to_be_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let mut head = Head::new();
+    head.varint(value);
+    out.extend_from_slice(head.written());
+}
+
+/// An offset; a batch is a few MiB at most.
+fn place(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+pub(super) fn stream_number(stream: Stream) -> u64 {
+    match stream {
+        Stream::Stdout => 1,
+        Stream::Stderr => 2,
+        Stream::Tty => 3,
+    }
+}
