@@ -1,19 +1,28 @@
 //! One container's log as subscribers see it: a ring of the newest units.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::budget::Budget;
 use super::lifecycle::Lifecycle;
-use super::unit::Unit;
+use super::unit::{UNIT_BYTES, Unit};
 use crate::tail::Position;
 
-/// Bytes a ring keeps. A subscriber that falls further behind reads from the
-/// engine again.
-pub(crate) const RING_BYTES: usize = 4 * 1024 * 1024;
-/// Units handed to a subscriber at once.
+/// Bytes a ring keeps at least. A subscriber that falls further behind reads from
+/// the engine again.
+const RING_BYTES: usize = 4 * 1024 * 1024;
+/// Units handed to a subscriber at once, and the bytes at which they are enough:
+/// it keeps them alive.
 const TAKE: usize = 64;
+const TAKE_BYTES: usize = 2 * UNIT_BYTES;
+
+/// Bytes a ring keeps of lines of at most `max_line` bytes.
+pub(crate) fn ring_bytes(max_line: usize) -> usize {
+    RING_BYTES.max(2 * max_line)
+}
 
 /// Why a log will bring nothing more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +39,11 @@ pub struct Log {
     state: Mutex<State>,
     /// Counts publications, to wake subscribers.
     changed: watch::Sender<u64>,
+    /// Most bytes of the ring.
+    limit: usize,
+    /// Bytes of the ring, as last seen under the lock.
+    bytes: AtomicUsize,
+    budget: Arc<Budget>,
 }
 
 #[derive(Debug, Default)]
@@ -70,10 +84,39 @@ pub(crate) enum Read {
 }
 
 impl Log {
-    pub(crate) fn new() -> Self {
-        Self {
+    /// A log whose ring keeps at most `limit` bytes, and shares `budget`.
+    pub(crate) fn new(limit: usize, budget: &Arc<Budget>) -> Arc<Self> {
+        let log = Arc::new(Self {
             state: Mutex::default(),
             changed: watch::Sender::new(0),
+            limit,
+            bytes: AtomicUsize::new(0),
+            budget: Arc::clone(budget),
+        });
+        budget.add(&log);
+        log
+    }
+
+    /// Bytes its ring keeps now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Drops the oldest units until `bytes` are free, or the ring is empty; how
+    /// many were.
+    pub(crate) fn evict(&self, bytes: usize) -> usize {
+        let mut state = self.state();
+        let before = state.bytes;
+        state.trim(before.saturating_sub(bytes));
+        self.account(before, state.bytes);
+        before - state.bytes
+    }
+
+    fn account(&self, before: usize, after: usize) {
+        self.bytes.store(after, Ordering::Relaxed);
+        match after >= before {
+            true => self.budget.take(after - before),
+            false => self.budget.give_back(before - after),
         }
     }
 
@@ -108,6 +151,7 @@ impl Log {
     pub(crate) fn publish(&self, units: Vec<Unit>, position: Position, taken: u64) {
         {
             let mut state = self.state();
+            let before = state.bytes;
             state.taken = taken;
             state.position = Some(position);
             for unit in units {
@@ -115,8 +159,10 @@ impl Log {
                 state.bytes += unit.cost();
                 state.units.push_back(Arc::new(unit));
             }
-            state.trim();
+            state.trim(self.limit);
+            self.account(before, state.bytes);
         }
+        self.budget.enforce();
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -133,13 +179,14 @@ impl Log {
             return Read::Behind;
         };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        let units: Vec<_> = state
-            .units
-            .iter()
-            .skip(skip)
-            .take(TAKE)
-            .map(Arc::clone)
-            .collect();
+        let mut bytes = 0;
+        let more = |unit: &&Arc<Unit>| {
+            let room = bytes < TAKE_BYTES;
+            bytes += unit.cost();
+            room
+        };
+        let units = state.units.iter().skip(skip).take(TAKE).take_while(more);
+        let units: Vec<_> = units.map(Arc::clone).collect();
         match (units.is_empty(), &state.ended) {
             (false, _) => Read::Units(units),
             (true, Some(ended)) => Read::Ended(ended.clone()),
@@ -154,14 +201,19 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes());
+    }
+}
+
 impl State {
-    fn trim(&mut self) {
-        // The newest unit stays, whatever its size.
-        while self.bytes > RING_BYTES && self.units.len() > 1 {
-            if let Some(unit) = self.units.pop_front() {
-                self.bytes -= unit.cost();
-                self.first += 1;
-            }
+    fn trim(&mut self, limit: usize) {
+        while self.bytes > limit
+            && let Some(unit) = self.units.pop_front()
+        {
+            self.bytes -= unit.cost();
+            self.first += 1;
         }
     }
 }
@@ -169,7 +221,12 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::unit::Content;
+    use super::super::unit::tests::batch_of;
     use super::*;
+
+    fn log() -> Arc<Log> {
+        Log::new(RING_BYTES, &Arc::new(Budget::new(usize::MAX)))
+    }
 
     fn unit() -> Unit {
         Unit {
@@ -180,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_behind_the_ring_is_told_and_one_inside_is_served() {
-        let log = Log::new();
+        let log = log();
         assert!(log.head().is_none());
         let many = RING_BYTES / unit().cost() + 10;
         log.publish((0..many).map(|_| unit()).collect(), Position::default(), 0);
@@ -192,8 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_at_once_is_little() {
+        let log = log();
+        let units = (0..100).map(|_| batch_of(UNIT_BYTES)).collect();
+        log.publish(units, Position::default(), 0);
+        let newest = log.head().unwrap().seq;
+        assert!(matches!(log.read(newest - 9), Read::Units(units) if units.len() == 2));
+    }
+
+    #[test]
     fn what_was_published_is_read_before_the_end() {
-        let log = Log::new();
+        let log = log();
         log.publish(vec![unit()], Position::default(), 0);
         log.end(Ended::Removed);
         assert!(matches!(log.read(0), Read::Units(_)));

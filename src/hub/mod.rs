@@ -4,6 +4,7 @@
 //! and whoever is left behind reads from the engine again.
 
 mod batch;
+mod budget;
 mod catch_up;
 mod lifecycle;
 mod log;

@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::log::Log;
+use super::budget::{ALL_RINGS_BYTES, Budget};
+use super::log::{Log, ring_bytes};
 use super::reader::{Reader, Source};
 use crate::docker::{Container, ContainerId, Engine, Inventory, Reach};
 use crate::tail::{Dialect, Settings, Skips};
@@ -66,6 +67,7 @@ pub struct Registry {
     reading: Reading,
     tasks: Tasks,
     slots: Arc<Semaphore>,
+    budget: Arc<Budget>,
     logs: Mutex<HashMap<ContainerId, Attended>>,
 }
 
@@ -117,6 +119,7 @@ impl Registry {
             reading,
             tasks,
             slots: Arc::new(Semaphore::new(CATCH_UPS)),
+            budget: Arc::new(Budget::new(ALL_RINGS_BYTES)),
             logs: Mutex::default(),
         }
     }
@@ -197,7 +200,7 @@ impl Registry {
         let mut logs = self.logs();
         let attended = logs.entry(container.id).or_insert_with(|| {
             let attended = Attended {
-                log: Arc::new(Log::new()),
+                log: Log::new(ring_bytes(self.reading.max_line), &self.budget),
                 subscribers: watch::Sender::new(0),
             };
             let task = Arc::clone(self).read(

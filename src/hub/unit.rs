@@ -71,3 +71,36 @@ impl Unit {
         size_of::<Unit>() + held
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::batch::Writer;
+    use super::*;
+    use crate::docker::Stream;
+    use crate::tail::Entry;
+
+    /// A unit of one entry with a line of so many bytes.
+    pub(in crate::hub) fn batch_of(bytes: usize) -> Unit {
+        let entry = Entry {
+            stream: Stream::Stdout,
+            time: 1,
+            ordinal: 0,
+            line: vec![b'x'; bytes].into(),
+            unterminated: false,
+            truncated_bytes: 0,
+        };
+        let mut writer = Writer::default();
+        writer.label("0123", "web");
+        writer.push(&entry, false);
+        Unit {
+            content: Content::Entries(writer.finish("cursor")),
+            after: Position::default(),
+        }
+    }
+
+    #[test]
+    fn a_unit_costs_what_it_holds() {
+        let (small, large) = (batch_of(1).cost(), batch_of(10_001).cost());
+        assert!((10_000..10_010).contains(&(large - small)));
+    }
+}
