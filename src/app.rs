@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::config::Config;
 use crate::docker::{self, Connector, Engine, Inventory, Reach};
-use crate::grpc::{self, Address, Health, Listener, Server};
+use crate::grpc::{self, Address, Compression, Health, Listener, Server};
 use crate::hub::{Registry, Tasks};
 
 /// What is left to be done after the streams have ended.
@@ -31,6 +31,7 @@ pub struct App {
     admin: TcpListener,
     engine_tasks: Tasks,
     keepers: Keepers,
+    compression: Compression,
     drain_deadline: Duration,
 }
 
@@ -98,6 +99,7 @@ impl App {
                 reach,
                 inventory,
             },
+            compression: config.compression,
             drain_deadline: config.drain_deadline,
         })
     }
@@ -179,7 +181,12 @@ impl App {
                 warn!(%error, "admin listener failed");
             }
         });
-        let server = Server::new(Arc::clone(&self.registry), draining.clone(), tasks.clone());
+        let server = Server::new(
+            Arc::clone(&self.registry),
+            self.compression,
+            draining.clone(),
+            tasks.clone(),
+        );
         let health = Health::new(self.registry, draining.clone(), tasks.clone());
         let serving = (draining.clone(), tasks.clone());
         let mut served = std::pin::pin!(grpc::serve(server, health, self.listeners, serving));

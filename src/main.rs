@@ -3,8 +3,9 @@
 use std::env;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -14,6 +15,11 @@ use pulsetail::config::{self, Config};
 use pulsetail::{docker, shutdown, telemetry};
 use pulsetail_client::command::{NOT_JUDGED, run_verify};
 use tokio::runtime::{Builder, Handle};
+
+/// The engine thread is busy if it waited less long ago than this.
+const BUSY: Duration = Duration::from_millis(2);
+/// How long it then lets lines gather; longer, and the engine's socket is full.
+const GATHER: Duration = Duration::from_micros(300);
 
 /// Bad usage; `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
@@ -108,11 +114,28 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     app.run(stop).await.map_err(|error| anyhow::anyhow!(error))
 }
 
+/// Called before the engine thread waits. The engine writes once per line; while
+/// it is busy, a short sleep lets lines gather that would else wake the thread one
+/// by one. After a quiet moment there is none, and the first line is taken at once.
+fn pace() -> impl Fn() + Send + Sync + 'static {
+    let last = Mutex::new(Instant::now());
+    move || {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() < BUSY {
+            thread::sleep(GATHER);
+        }
+        *last = Instant::now();
+    }
+}
+
 /// A runtime of one thread for all that talks to the engine: there, wake-ups are
 /// the cost, and handing chunks between threads doubles it.
 fn engine_runtime() -> anyhow::Result<Handle> {
     let (sender, handle) = mpsc::channel();
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(pace())
+        .build()?;
     thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || {

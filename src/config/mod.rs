@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 pub use settings::args;
 use settings::{SETTINGS, variable};
 
-use crate::grpc::Address;
+use crate::grpc::{Address, Compression};
 use crate::hub::Reading;
 use crate::telemetry::Format;
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub engine: Option<String>,
     /// How logs are read.
     pub reading: Reading,
+    /// What batches are compressed with.
+    pub compression: Compression,
     /// How long a stop waits for clients.
     pub drain_deadline: Duration,
     /// Least level of the service's own log.
@@ -200,6 +202,11 @@ fn check(
             }),
             max_line: checker.one("max-line", 0, |text| size(text, 1 << 10, 3 << 20)),
         },
+        compression: checker.one("compression", Compression::Off, |text| match text {
+            "off" => Ok(Compression::Off),
+            "gzip" => Ok(Compression::Gzip),
+            _ => Err("is neither off nor gzip".to_owned()),
+        }),
         drain_deadline: checker.one("drain-deadline", Duration::ZERO, |text| {
             within(text, Duration::from_secs(1), Duration::from_secs(600))
         }),

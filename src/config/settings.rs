@@ -35,7 +35,7 @@ const fn one(
     }
 }
 
-pub(super) const SETTINGS: [Setting; 10] = [
+pub(super) const SETTINGS: [Setting; 11] = [
     Setting {
         key: "listen",
         value: "ADDR",
@@ -73,6 +73,12 @@ pub(super) const SETTINGS: [Setting; 10] = [
         "BYTES",
         "1MiB",
         "Bytes of a line that are kept, the rest is cut and counted; 1KiB to 3MiB",
+    ),
+    one(
+        "compression",
+        "CODING",
+        "off",
+        "Compress batches for clients that accept it: off or gzip",
     ),
     one(
         "drain-deadline",

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hyper::body::{Body, Frame};
 use hyper::http;
-use hyper::http::HeaderMap;
+use hyper::http::{HeaderMap, HeaderValue};
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::server::NamedService;
@@ -156,15 +156,23 @@ impl Body for LogBody {
 /// A body on its way from a method to [`Unwrapped`], as an extension of its
 /// response: an extension can be cloned, a body not.
 #[derive(Debug, Clone)]
-pub(crate) struct Enclosed(Arc<Mutex<Option<LogBody>>>);
+pub(crate) struct Enclosed {
+    body: Arc<Mutex<Option<LogBody>>>,
+    gzip: bool,
+}
 
 impl Enclosed {
-    pub(crate) fn new(body: LogBody) -> Self {
-        Self(Arc::new(Mutex::new(Some(body))))
+    /// `gzip`: some of its messages may be compressed.
+    pub(crate) fn new(body: LogBody, gzip: bool) -> Self {
+        Self {
+            body: Arc::new(Mutex::new(Some(body))),
+            gzip,
+        }
     }
 
     fn open(&self) -> Option<LogBody> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let body = &self.body;
+        body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -196,9 +204,15 @@ where
         let answer = self.0.call(request);
         async move {
             let mut answer = answer.await?;
-            let enclosed = answer.extensions_mut().remove::<Enclosed>();
-            if let Some(body) = enclosed.and_then(|enclosed| enclosed.open()) {
+            let Some(enclosed) = answer.extensions_mut().remove::<Enclosed>() else {
+                return Ok(answer);
+            };
+            if let Some(body) = enclosed.open() {
                 *answer.body_mut() = tonic::body::Body::new(body);
+            }
+            if enclosed.gzip {
+                let gzip = HeaderValue::from_static("gzip");
+                answer.headers_mut().insert("grpc-encoding", gzip);
             }
             Ok(answer)
         }

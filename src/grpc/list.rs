@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::convert;
+use super::filter::filter;
 use super::log::readable;
 use super::outlet::at;
 use super::page_token::{PageToken, digest};
@@ -87,7 +88,7 @@ fn plan(request: proto::ListLogEntriesRequest, bytes: usize) -> Result<Plan, Sta
     } else {
         check_name(&request.container, "container", &mut found);
     }
-    found.not_implemented(request.filter.is_some(), "filter");
+    let filter = filter(request.filter.as_ref(), &mut found);
     let streams = streams(&request.streams, &mut found);
     let mut bound = |time: &Option<_>, field| {
         let time = time.as_ref();
@@ -118,6 +119,7 @@ fn plan(request: proto::ListLogEntriesRequest, bytes: usize) -> Result<Plan, Sta
             since,
             until,
             streams,
+            filter,
             // The container is not known yet.
             stopped: false,
         },

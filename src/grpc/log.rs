@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ struct Membership {
 
 #[tonic::async_trait]
 impl proto::log_service_server::LogService for Server {
-    /// Nothing: what it sends are shared bytes, not messages. See [`Enclosed`].
+    /// Nothing: what it sends are shared bytes, not messages. See `Enclosed`.
     type StreamLogsStream = Empty<Result<proto::StreamLogsResponse, Status>>;
 
     async fn stream_logs(
@@ -38,12 +39,14 @@ impl proto::log_service_server::LogService for Server {
         request: Request<proto::StreamLogsRequest>,
     ) -> Result<Response<Self::StreamLogsStream>, Status> {
         let deadline = deadline_of(&request);
+        let gzip = self.compresses() && accepts_gzip(&request);
         let plan = plan(request.into_inner())?;
         self.refuse_while_draining()?;
         let place = self.place()?;
         let inventory = self.inventory()?;
         let membership = membership(&plan, &inventory, self.engine_tag(&inventory))?;
-        let subscriptions = self.open(&plan, membership.members).await?;
+        let (shared, latency) = plan.delivery.shares(membership.members.len());
+        let subscriptions = self.open(&plan, membership.members, shared).await?;
         let engine = self.engine_tag(&inventory);
         let members = subscriptions.iter().map(|subscription| {
             let container = subscription.container();
@@ -63,17 +66,20 @@ impl proto::log_service_server::LogService for Server {
             follow: plan.follow,
             until: plan.until,
             streams: plan.streams,
+            filter: plan.filter,
+            gzip,
+            disconnect: plan.delivery.disconnect,
             until_exit: plan.until_exit,
             engine,
             reach: self.registry().reach(),
         };
-        let (outlet, body) = outlet(deadline, self.draining());
+        let (outlet, body) = outlet(deadline, self.draining(), latency);
         self.spawn(async move {
             let _place = place;
             stream(outlet, opened, subscriptions, membership.gaps, terms).await;
         });
         let mut response = Response::new(tokio_stream::empty());
-        response.extensions_mut().insert(Enclosed::new(body));
+        response.extensions_mut().insert(Enclosed::new(body, gzip));
         Ok(response)
     }
 
@@ -92,11 +98,14 @@ impl Server {
         &self,
         plan: &Plan,
         members: Vec<(Arc<Container>, Option<From>)>,
+        latency: Duration,
     ) -> Result<Vec<Subscription>, Status> {
         let opening = members.into_iter().map(|(container, from)| async move {
             let name = container.name.clone();
             let opened = match (plan.follow, from) {
-                (true, from) => Subscription::follow(self.registry(), container, from).await,
+                (true, from) => {
+                    Subscription::follow(self.registry(), container, from, latency).await
+                }
                 (false, Some(from)) => {
                     Subscription::history(self.registry(), container, from).await
                 }
@@ -195,6 +204,13 @@ fn removed(cursor: &Cursor) -> proto::Gap {
     }
 }
 
+fn accepts_gzip<T>(request: &Request<T>) -> bool {
+    let accepted = request.metadata().get("grpc-accept-encoding");
+    let accepted = accepted.and_then(|text| text.to_str().ok());
+    let mut names = accepted.unwrap_or_default().split(',');
+    names.any(|name| name.trim() == "gzip")
+}
+
 /// When the client gives up. tonic reads this header and does nothing with it
 /// while a response streams.
 fn deadline_of<T>(request: &Request<T>) -> Option<Instant> {
@@ -210,14 +226,13 @@ fn deadline_of<T>(request: &Request<T>) -> Option<Instant> {
         "n" => 1,
         _ => return None,
     };
-    let left = std::time::Duration::from_nanos(value.saturating_mul(nanos));
+    let left = Duration::from_nanos(value.saturating_mul(nanos));
     Instant::now().checked_add(left)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn left(text: &str) -> Option<Duration> {
         let mut request = Request::new(());

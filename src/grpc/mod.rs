@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod container;
 mod convert;
+mod filter;
 mod health;
 mod list;
 mod log;
@@ -29,7 +30,7 @@ use tonic_reflection::server::Builder as Reflection;
 
 pub use accept::{Address, Listener};
 pub use health::Health;
-pub use server::Server;
+pub use server::{Compression, Server};
 
 use crate::proto;
 

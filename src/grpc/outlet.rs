@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::body::{LogBody, Outcome, Parts};
 use super::status::Reason;
+use crate::hub::Pace;
 use crate::proto::{self, ClosingReason, stream_logs_response::Event};
 
 /// A client that takes nothing for so long is closed.
@@ -50,12 +51,20 @@ impl End {
         status: Err(Reason::EngineLost),
         message: "the container engine has been away for 300 s",
     };
+    pub(crate) const FELL_BEHIND: End = End {
+        closing: ClosingReason::SlowConsumer,
+        status: Err(Reason::SlowConsumer),
+        message: "fell out of the live entries",
+    };
     pub(crate) const SLOW_CONSUMER: End = End {
         closing: ClosingReason::SlowConsumer,
         status: Err(Reason::SlowConsumer),
         message: "the client took nothing for 15 s",
     };
 }
+
+/// Bytes that leave without waiting for more.
+const FLUSH_BYTES: usize = 64 * 1024;
 
 /// The client has cancelled.
 #[derive(Debug)]
@@ -73,10 +82,20 @@ pub(crate) struct Outlet {
     messages_sent: u64,
     deadline: Option<Instant>,
     draining: CancellationToken,
+    /// How long batches wait for others, and when some left last.
+    latency: Duration,
+    pace: Pace,
+    due: Option<Instant>,
+    held: Parts,
+    held_bytes: usize,
 }
 
-/// Both ends of a stream.
-pub(crate) fn outlet(deadline: Option<Instant>, draining: CancellationToken) -> (Outlet, LogBody) {
+/// Both ends of a stream. `latency`: how long batches wait for others under load.
+pub(crate) fn outlet(
+    deadline: Option<Instant>,
+    draining: CancellationToken,
+    latency: Duration,
+) -> (Outlet, LogBody) {
     let (sender, flushes) = mpsc::channel(AHEAD + 1);
     let place = sender.clone().try_reserve_owned();
     let closing = place.expect("nothing is in the channel yet");
@@ -89,6 +108,11 @@ pub(crate) fn outlet(deadline: Option<Instant>, draining: CancellationToken) -> 
         messages_sent: 0,
         deadline,
         draining,
+        latency,
+        pace: Pace::default(),
+        due: None,
+        held: Parts::new(),
+        held_bytes: 0,
     };
     (outlet, body)
 }
@@ -116,11 +140,40 @@ impl Outlet {
 
     /// Hands a message to the client, within every deadline.
     pub(crate) async fn send(&mut self, event: Event) -> Step {
-        self.pass(vec![framed(event)]).await
+        self.hold(vec![framed(event)]);
+        self.write().await
     }
 
-    /// Hands over a message that is framed already, in one part or several.
+    /// Hands over a batch that is framed already, in one part or several: at once
+    /// after an idle moment, with others under load.
     pub(crate) async fn pass(&mut self, message: Parts) -> Step {
+        self.hold(message);
+        self.due = self.pace.due(Instant::now(), self.latency);
+        if self.due.is_some() && self.held_bytes < FLUSH_BYTES {
+            return Ok(None);
+        }
+        self.flush().await
+    }
+
+    /// When what is held back is to be flushed, if anything is.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn hold(&mut self, message: Parts) {
+        self.messages_sent += 1;
+        self.held_bytes += message.iter().map(Bytes::len).sum::<usize>();
+        self.held.extend(message);
+    }
+
+    /// Sends the batches held back, within every deadline.
+    pub(crate) async fn flush(&mut self) -> Step {
+        self.pace.left(Instant::now());
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Step {
+        self.due = None;
         let permit = tokio::select! {
             // A client that reads gets what is there, whatever else happens.
             biased;
@@ -132,15 +185,15 @@ impl Outlet {
             Err(_elapsed) => Ok(Some(End::SLOW_CONSUMER)),
             Ok(Err(_closed)) => Err(Gone),
             Ok(Ok(permit)) => {
-                permit.send(message);
-                self.messages_sent += 1;
+                permit.send(std::mem::take(&mut self.held));
+                self.held_bytes = 0;
                 Ok(None)
             }
         }
     }
 
     /// Ends the stream. A client that does not read is not waited for.
-    pub(crate) fn close(self, end: &End, progress: proto::Progress) {
+    pub(crate) fn close(mut self, end: &End, progress: proto::Progress) {
         let delay = end.status.err().and_then(Reason::retry_delay);
         let closing = proto::Closing {
             reason: end.closing.into(),
@@ -148,7 +201,8 @@ impl Outlet {
             progress: Some(progress),
             message: end.message.to_owned(),
         };
-        let sender = self.closing.send(vec![framed(Event::Closing(closing))]);
+        self.held.push(framed(Event::Closing(closing)));
+        let sender = self.closing.send(self.held);
         let status = end.status.map_err(|reason| reason.status(end.message));
         // Before the channel closes with its senders; nobody else sets it.
         let _first = self.outcome.set(status);

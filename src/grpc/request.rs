@@ -4,10 +4,12 @@ use prost_types::{Duration, Timestamp};
 use tonic::Status;
 
 use super::convert::nanos;
+use super::filter::filter;
 use super::status::{Reason, Violations, quote};
+use super::terms::Delivery;
 use crate::docker::{Container, FindError, Inventory, Stream, now};
 use crate::proto::{self, stream_logs_request::Start};
-use crate::tail::{Cursor, From};
+use crate::tail::{Cursor, Filter, From};
 use std::sync::Arc;
 
 /// Most members of one subscription.
@@ -26,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) until: Option<i64>,
     /// Empty: all.
     pub(crate) streams: Vec<Stream>,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) delivery: Delivery,
     pub(crate) until_exit: bool,
     pub(crate) effective: proto::StreamLogsRequest,
 }
@@ -35,7 +39,8 @@ pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status
     let mut found = Violations::default();
     let cursors = cursors(std::mem::take(&mut request.cursors), &mut found);
     let names = names(request.selector.as_ref(), cursors.is_empty(), &mut found);
-    not_implemented(&request, &mut found);
+    let filter = filter(request.filter.as_ref(), &mut found);
+    let delivery = Delivery::of(&request, &mut found);
     let streams = streams(&request.streams, &mut found);
     let from = start(&request, &cursors, &mut found);
     let until = request
@@ -51,6 +56,7 @@ pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status
     found.require(right, Reason::FieldInvalid, "until_exit", what);
     found.check()?;
     fill_in(&mut request, from, cursors.is_empty());
+    delivery.fill_in(&mut request);
     Ok(Plan {
         names,
         cursors,
@@ -58,6 +64,8 @@ pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status
         from,
         until,
         streams,
+        filter,
+        delivery,
         until_exit: request.until_exit,
         effective: request,
     })
@@ -65,7 +73,6 @@ pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status
 
 /// What `opened` says of an unset start.
 fn fill_in(request: &mut proto::StreamLogsRequest, from: Option<From>, no_cursors: bool) {
-    request.overflow_policy = proto::OverflowPolicy::CatchUp.into();
     if request.start.is_none() {
         request.start = match from {
             None => Some(Start::FromNow(true)),
@@ -75,17 +82,6 @@ fn fill_in(request: &mut proto::StreamLogsRequest, from: Option<From>, no_cursor
             Some(_) => Some(Start::FromBeginning(true)),
         };
     }
-}
-
-fn not_implemented(request: &proto::StreamLogsRequest, found: &mut Violations) {
-    found.not_implemented(request.filter.is_some(), "filter");
-    found.not_implemented(request.max_latency.is_some(), "max_latency");
-    let known = [
-        proto::OverflowPolicy::Unspecified as i32,
-        proto::OverflowPolicy::CatchUp as i32,
-    ];
-    let other = !known.contains(&request.overflow_policy);
-    found.not_implemented(other, "overflow_policy");
 }
 
 /// The names of a selector; the other groups come with live selectors.
@@ -338,11 +334,11 @@ mod tests {
     #[test]
     fn fields_of_later_releases_are_refused_by_name() {
         let mut request = named("web");
-        request.filter = Some(proto::LogFilter::default());
+        request.streams = vec![99];
         let status = plan(request).unwrap_err();
         assert_eq!(status.code(), Code::Unimplemented);
         assert!(
-            status.message().starts_with("filter:"),
+            status.message().starts_with("streams[0]:"),
             "{}",
             status.message()
         );

@@ -22,6 +22,15 @@ pub(crate) const MAX_REQUEST: usize = 1024 * 1024;
 /// Subscriptions at once, of all clients together.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
 
+/// What batches are compressed with, for clients that accept it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Nothing.
+    Off,
+    /// gzip, once for all clients.
+    Gzip,
+}
+
 /// The server behind all services. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Server(Arc<Shared>);
@@ -34,12 +43,18 @@ struct Shared {
     draining: CancellationToken,
     tasks: TaskTracker,
     places: Arc<Semaphore>,
+    compression: Compression,
 }
 
 impl Server {
     /// A server that reads through `registry`. Its streams end once `draining` is
     /// cancelled, and run as tasks of `tasks`.
-    pub fn new(registry: Arc<Registry>, draining: CancellationToken, tasks: TaskTracker) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        compression: Compression,
+        draining: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Shared {
             registry,
             instance_id: format!("{:016x}", fastrand::u64(..)),
@@ -47,12 +62,17 @@ impl Server {
             draining,
             tasks,
             places: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
+            compression,
         }))
     }
 
     /// New at each start of the process.
     pub fn instance_id(&self) -> &str {
         &self.0.instance_id
+    }
+
+    pub(crate) fn compresses(&self) -> bool {
+        self.0.compression == Compression::Gzip
     }
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {

@@ -17,6 +17,7 @@ const QUOTED: usize = 64;
 pub(crate) enum Reason {
     SelectorEmpty,
     TimeRangeInvalid,
+    RegexInvalid,
     CursorInvalid,
     CursorWrongHost,
     CursorDuplicate,
@@ -42,6 +43,7 @@ impl Reason {
         match self {
             Reason::SelectorEmpty => (Code::InvalidArgument, "SELECTOR_EMPTY"),
             Reason::TimeRangeInvalid => (Code::InvalidArgument, "TIME_RANGE_INVALID"),
+            Reason::RegexInvalid => (Code::InvalidArgument, "REGEX_INVALID"),
             Reason::CursorInvalid => (Code::InvalidArgument, "CURSOR_INVALID"),
             Reason::CursorWrongHost => (Code::InvalidArgument, "CURSOR_WRONG_HOST"),
             Reason::CursorDuplicate => (Code::InvalidArgument, "CURSOR_DUPLICATE"),

@@ -18,7 +18,7 @@ use super::terms::Terms;
 use crate::docker::{Container, ContainerId, now};
 use crate::hub::{Batch, Change, Content, Ended, Item, Subscription, Unit};
 use crate::proto::{self, stream_logs_response::Event};
-use crate::tail::Position;
+use crate::tail::{Levels, Position};
 
 /// Silence between messages is never longer.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
@@ -63,6 +63,8 @@ struct Member {
     fell_behind: bool,
     /// All that was stored by then is delivered, ns since the Unix epoch.
     verified: Option<i64>,
+    /// For a filter.
+    levels: Levels,
 }
 
 struct Writer {
@@ -91,6 +93,7 @@ impl Writer {
                 caught_up: false,
                 fell_behind: false,
                 verified: None,
+                levels: Levels::default(),
                 container,
             };
             self.members.insert(member.container.id, member);
@@ -122,6 +125,7 @@ impl Writer {
                 () = self.outlet.deadline() => return Ok(End::DEADLINE),
                 () = at(lost_at) => return Ok(End::ENGINE_LOST),
                 () = at(until), if self.is_live() => return Ok(End::COMPLETED),
+                () = at(self.outlet.due()) => self.outlet.flush().await?,
                 _ = progress.tick() => self.progress().await?,
                 Ok(()) = reach.changed() => {
                     let here = reach.borrow_and_update().is_here();
@@ -158,6 +162,7 @@ impl Writer {
         match item {
             Item::Unit(unit) => self.unit(&id, &unit).await,
             Item::CaughtUp => self.caught_up(&id).await,
+            Item::FellBehind if self.terms.disconnect => Ok(Some(End::FELL_BEHIND)),
             Item::FellBehind => {
                 let Some(member) = self.members.get_mut(&id) else {
                     return Ok(None);
@@ -186,7 +191,9 @@ impl Writer {
         };
         member.position = unit.after;
         if let Content::Entries(batch) | Content::Late(batch, _) = &unit.content {
-            return self.batch(id, batch).await;
+            // Late lines do not stand behind those that came before.
+            let is_late = matches!(unit.content, Content::Late(..));
+            return self.batch(id, batch, is_late).await;
         }
         let cursor = self.terms.cursor(id, unit.after);
         let who = Some(convert::container_ref(&member.container));
@@ -215,11 +222,16 @@ impl Writer {
         self.outlet.send(event).await
     }
 
-    async fn batch(&mut self, id: &ContainerId, batch: &Batch) -> Step {
+    async fn batch(&mut self, id: &ContainerId, batch: &Batch, is_late: bool) -> Step {
         let Some(member) = self.members.get_mut(id) else {
             return Ok(None);
         };
-        let Some((message, entries)) = self.terms.select(batch) else {
+        let mut none = Levels::default();
+        let levels = match is_late {
+            true => &mut none,
+            false => &mut member.levels,
+        };
+        let Some((message, entries)) = self.terms.select(batch, levels) else {
             member.untold = true;
             return Ok(None);
         };

@@ -3,15 +3,19 @@
 //! History, resume and slow subscribers are one mechanism: Docker's own log is
 //! the buffer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::log::Ended;
 use super::pack::Packer;
 use super::reader::Source;
+use super::slots::Slot;
 use super::unit::Unit;
 use crate::docker::{Backoff, Container, EngineError, Record};
 use crate::tail::{Event, From, GapCause, History, Next, OpenLines, Position, Settings, Until};
@@ -19,6 +23,9 @@ use crate::tail::{Event, From, GapCause, History, Next, OpenLines, Position, Set
 /// Units read ahead of the subscriber.
 pub(crate) const AHEAD: usize = 2;
 const TURN: usize = 512;
+/// A subscriber that takes nothing for so long gives its read up to those who
+/// wait for one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a catch-up brings.
 #[derive(Debug)]
@@ -48,12 +55,9 @@ pub(crate) struct Stretch {
 pub(crate) async fn catch_up(
     mut source: Source,
     stretch: Stretch,
-    slots: Arc<Semaphore>,
+    slot: Slot,
     pieces: mpsc::Sender<Piece>,
 ) {
-    let Ok(_slot) = slots.acquire_owned().await else {
-        return;
-    };
     let (history, first) = History::new(
         stretch.from,
         stretch.until,
@@ -64,7 +68,9 @@ pub(crate) async fn catch_up(
         packer: source.packer(&stretch.container, stretch.cause),
         stretch,
         history,
+        slot,
         pieces,
+        ready: VecDeque::new(),
         located: false,
         backoff: Backoff::default(),
     };
@@ -76,7 +82,10 @@ struct Run {
     stretch: Stretch,
     history: History,
     packer: Packer,
+    slot: Slot,
     pieces: mpsc::Sender<Piece>,
+    /// Made, and not yet handed over.
+    ready: VecDeque<Piece>,
     located: bool,
     backoff: Backoff,
 }
@@ -87,7 +96,10 @@ impl Run {
     async fn drive(&mut self, source: &mut Source, first: Next) -> Sent {
         let mut next = first;
         loop {
-            match self.attempt(source, next).await? {
+            self.slot.take().await;
+            let outcome = self.attempt(source, next).await?;
+            self.slot.give_up();
+            match outcome {
                 Ok(()) => return self.finish().await,
                 Err(EngineError::NotFound | EngineError::Removing) => {
                     return self.pieces.send(Piece::Ended(Ended::Removed)).await;
@@ -164,8 +176,13 @@ impl Run {
                 Ok(Next::More) => {}
                 outcome => return Ok(outcome),
             }
-            if self.packer.is_full() {
-                self.send().await?;
+            if self.packer.is_full() && !self.send().await? {
+                // Its read goes to others; later it goes on from where it is.
+                drop(chunks);
+                self.slot.give_up();
+                self.hand_over().await?;
+                self.slot.take().await;
+                return Ok(Ok(self.tell(Event::Broken)));
             }
         }
         Ok(Ok(self.tell(Event::End)))
@@ -188,27 +205,66 @@ impl Run {
         next
     }
 
-    async fn send(&mut self) -> Sent {
+    /// Hands over what was packed; false: the subscriber takes nothing, and others
+    /// want to read.
+    async fn send(&mut self) -> Result<bool, mpsc::error::SendError<Piece>> {
+        self.pack();
+        while !self.ready.is_empty() {
+            if self.pieces.capacity() > 0 {
+                let bytes = self.hand_one().await?;
+                self.slot.spend(bytes).await;
+                continue;
+            }
+            self.slot.pause();
+            if timeout(PATIENCE, self.pieces.reserve()).await.is_err() && self.slot.is_wanted() {
+                return Ok(false);
+            }
+            self.slot.take().await;
+        }
+        Ok(true)
+    }
+
+    fn pack(&mut self) {
         if let Some(start) = self.history.start() {
-            self.locate(start).await?;
+            self.locate(start);
         }
-        for unit in self.packer.take(self.history.position()) {
-            self.pieces.send(Piece::Unit(unit)).await?;
-        }
-        Ok(())
+        let units = self.packer.take(self.history.position());
+        self.ready.extend(units.into_iter().map(Piece::Unit));
     }
 
-    async fn locate(&mut self, start: Position) -> Sent {
+    fn locate(&mut self, start: Position) {
         if !std::mem::replace(&mut self.located, true) {
-            self.pieces.send(Piece::Located(start)).await?;
+            self.ready.push_back(Piece::Located(start));
+        }
+    }
+
+    /// Hands over all that is ready, however long that takes.
+    async fn hand_over(&mut self) -> Sent {
+        while !self.ready.is_empty() {
+            self.hand_one().await?;
         }
         Ok(())
     }
 
+    /// Hands over one piece; its bytes.
+    async fn hand_one(&mut self) -> Result<usize, mpsc::error::SendError<Piece>> {
+        let Some(piece) = self.ready.pop_front() else {
+            return Ok(0);
+        };
+        let bytes = match &piece {
+            Piece::Unit(unit) => unit.cost(),
+            _ => 0,
+        };
+        self.pieces.send(piece).await?;
+        Ok(bytes)
+    }
+
+    /// Nothing more is read: the last pieces wait for the subscriber alone.
     async fn finish(&mut self) -> Sent {
-        self.send().await?;
+        self.pack();
         let end = self.history.position();
-        self.locate(end).await?;
-        self.pieces.send(Piece::Done(end)).await
+        self.locate(end);
+        self.ready.push_back(Piece::Done(end));
+        self.hand_over().await
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::lifecycle::Lifecycle;
+use super::pace::Latencies;
 use super::unit::{UNIT_BYTES, Unit};
 use crate::tail::Position;
 
@@ -59,6 +61,8 @@ struct State {
     /// Records the reader has taken.
     taken: u64,
     ended: Option<Ended>,
+    /// What the subscribers ask for.
+    latencies: Latencies,
 }
 
 /// Where a log stands: a subscriber that starts at `seq` gets everything
@@ -134,6 +138,21 @@ impl Log {
             lifecycle: state.lifecycle,
             taken: state.taken,
         })
+    }
+
+    /// A subscriber came that lets its entries wait so long.
+    pub(crate) fn join(&self, latency: Duration) {
+        self.state().latencies.add(latency);
+    }
+
+    /// It left.
+    pub(crate) fn leave(&self, latency: Duration) {
+        self.state().latencies.remove(latency);
+    }
+
+    /// How long entries may wait for others before they are published.
+    pub(crate) fn latency(&self) -> Duration {
+        self.state().latencies.shortest()
     }
 
     /// Why it ended, if it did.

@@ -69,11 +69,11 @@ impl Registry {
         let settings = self.settings_for(&container);
         let (paging, first) = Paging::new(query, upper, settings.max_line, settings.dialect);
         let (mut answer, page) = oneshot::channel();
-        let (slots, mut source) = (self.slots(), self.source());
+        let (mut slot, mut source) = (self.slot(), self.source());
         let mut reach = self.reach();
         self.spawn(async move {
             let read = async {
-                let _slot = slots.acquire_owned().await;
+                slot.take().await;
                 read(&mut source, &container, paging, first).await
             };
             tokio::select! {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::log::{Ended, Log};
+use super::pace::Pace;
 use super::pack::Packer;
 use super::runs::Runs;
 use super::unit::Content;
@@ -64,6 +65,9 @@ pub(crate) struct Reader {
     backoff: Backoff,
     runs: Runs,
     begun: Instant,
+    pace: Pace,
+    /// When what was packed is published.
+    due: Option<Instant>,
 }
 
 impl Reader {
@@ -87,6 +91,8 @@ impl Reader {
             probed: 0,
             backoff: Backoff::default(),
             begun: Instant::now(),
+            pace: Pace::default(),
+            due: None,
         };
         reader.drive(first).await;
     }
@@ -103,7 +109,10 @@ impl Reader {
         let mut next = first;
         loop {
             next = self.follow_up(next).await?;
-            self.publish();
+            match next {
+                Next::More => self.publish_in_time(),
+                _ => self.publish(),
+            }
         }
     }
 
@@ -153,6 +162,7 @@ impl Reader {
             // Time first: a busy lease must not outlive its rotation.
             biased;
             () = until(deadline) => Ok(self.tell(Event::Elapsed)),
+            () = until(self.due) => Ok(Next::More),
             probed = answer(&mut self.probe) => {
                 self.probe = None;
                 // A probe that failed proves nothing; the next one is due anyway.
@@ -292,12 +302,26 @@ impl Reader {
         next
     }
 
+    /// Publishes what came, unless something left a moment ago: then it waits for
+    /// more.
+    fn publish_in_time(&mut self) {
+        let due = self.pace.due(Instant::now(), self.log.latency());
+        match due.filter(|_| !self.packer.is_full()) {
+            None => self.publish(),
+            due => self.due = due,
+        }
+    }
+
     fn publish(&mut self) {
+        self.due = None;
         // While something is held the position is ahead of what is published.
         if self.live.is_oriented() && !self.runs.is_holding() {
             let position = self.live.position();
             let units = self.packer.take(position);
             let known = self.log.head().map(|head| head.position);
+            if !units.is_empty() {
+                self.pace.left(Instant::now());
+            }
             if !units.is_empty() || known != Some(position) {
                 self.log.publish(units, position, self.live.taken());
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,9 @@ use tracing::debug;
 use super::budget::{ALL_RINGS_BYTES, Budget};
 use super::log::{Log, ring_bytes};
 use super::reader::{Reader, Source};
+use super::slots::{Slot, Slots};
 use crate::docker::{Container, ContainerId, Engine, Inventory, Reach};
 use crate::tail::{Dialect, Settings, Skips};
-
-/// Catch-ups under way at once: each can cost the engine as much as it reads.
-const CATCH_UPS: usize = 8;
 
 /// Opening a log must cost no more than a few short tails: most containers write
 /// one stream, and looking further for the other would cost them all.
@@ -66,7 +64,7 @@ pub struct Registry {
     source: Source,
     reading: Reading,
     tasks: Tasks,
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     budget: Arc<Budget>,
     logs: Mutex<HashMap<ContainerId, Attended>>,
 }
@@ -82,12 +80,18 @@ struct Attended {
 pub(crate) struct Attendance {
     log: Arc<Log>,
     subscribers: watch::Sender<usize>,
+    latency: Duration,
 }
 
 impl Attendance {
-    fn new(log: Arc<Log>, subscribers: watch::Sender<usize>) -> Self {
+    fn new(log: Arc<Log>, subscribers: watch::Sender<usize>, latency: Duration) -> Self {
         subscribers.send_modify(|count| *count += 1);
-        Self { log, subscribers }
+        log.join(latency);
+        Self {
+            log,
+            subscribers,
+            latency,
+        }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -97,6 +101,7 @@ impl Attendance {
 
 impl Drop for Attendance {
     fn drop(&mut self) {
+        self.log.leave(self.latency);
         self.subscribers.send_modify(|count| *count -= 1);
     }
 }
@@ -118,7 +123,7 @@ impl Registry {
             },
             reading,
             tasks,
-            slots: Arc::new(Semaphore::new(CATCH_UPS)),
+            slots: Slots::new(),
             budget: Arc::new(Budget::new(ALL_RINGS_BYTES)),
             logs: Mutex::default(),
         }
@@ -166,8 +171,8 @@ impl Registry {
         self.source.clone()
     }
 
-    pub(crate) fn slots(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.slots)
+    pub(crate) fn slot(&self) -> Slot {
+        Slot::new(Arc::clone(&self.slots))
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
@@ -196,7 +201,12 @@ impl Registry {
     }
 
     /// Takes hold of a container's log; the first to do so starts its reader.
-    pub(crate) fn attend(self: &Arc<Self>, container: &Arc<Container>) -> Attendance {
+    /// `latency`: how long its entries may wait for others.
+    pub(crate) fn attend(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        latency: Duration,
+    ) -> Attendance {
         let mut logs = self.logs();
         let attended = logs.entry(container.id).or_insert_with(|| {
             let attended = Attended {
@@ -211,7 +221,8 @@ impl Registry {
             self.spawn(task);
             attended
         });
-        Attendance::new(Arc::clone(&attended.log), attended.subscribers.clone())
+        let (log, subscribers) = (Arc::clone(&attended.log), attended.subscribers.clone());
+        Attendance::new(log, subscribers, latency)
     }
 
     /// Reads a log for as long as anybody wants it, and a little longer.

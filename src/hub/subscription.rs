@@ -100,7 +100,8 @@ impl Drop for Abort {
 }
 
 impl Subscription {
-    /// Follows a log from `from`, or from now.
+    /// Follows a log from `from`, or from now. Under load its entries wait at most
+    /// `latency` for others; the shortest of all its subscribers holds.
     ///
     /// # Errors
     /// The engine is away, or the log cannot be read.
@@ -108,8 +109,9 @@ impl Subscription {
         registry: &Arc<Registry>,
         container: Arc<Container>,
         from: Option<From>,
+        latency: Duration,
     ) -> Result<Self, OpenError> {
-        let attendance = registry.attend(&container);
+        let attendance = registry.attend(&container, latency);
         let changes = attendance.log().changes();
         let mut following = Following {
             attendance,
@@ -335,7 +337,7 @@ impl Subscription {
         let source = self.registry.source();
         let task = self
             .registry
-            .spawn(catch_up(source, stretch, self.registry.slots(), sender));
+            .spawn(catch_up(source, stretch, self.registry.slot(), sender));
         self.mode = Mode::CatchingUp {
             pieces,
             join,

@@ -9,6 +9,7 @@
 mod anchor;
 mod cursor;
 mod doubt;
+mod filter;
 mod history;
 mod line;
 mod live;
@@ -19,6 +20,7 @@ mod page;
 pub use anchor::Anchor;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR};
 pub use doubt::Skips;
+pub use filter::{Criteria, Filter, Level, Levels, MAX_PATTERN};
 pub use history::{From, History, Until};
 pub use line::{Dialect, Entry, Joiner, OpenLines};
 pub use live::{Live, Settings};

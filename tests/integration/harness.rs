@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{self, Channel};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
@@ -107,6 +107,14 @@ impl Server {
     /// A connection of its own.
     pub(crate) fn dial(&self) -> Channel {
         dial_server(self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn endpoint(&self) -> transport::Endpoint {
+        endpoint_of(self.address)
     }
 
     pub(crate) fn logs(&self) -> LogServiceClient<Channel> {
@@ -206,9 +214,12 @@ impl Server {
 }
 
 fn dial_server(address: SocketAddr) -> Channel {
+    endpoint_of(address).connect_lazy()
+}
+
+fn endpoint_of(address: SocketAddr) -> transport::Endpoint {
     let target = format!("http://{address}");
-    let endpoint = Channel::from_shared(target).expect("an address is a URI");
-    endpoint.connect_lazy()
+    Channel::from_shared(target).expect("an address is a URI")
 }
 
 fn config_of(flags: &[&str]) -> Config {

@@ -1,6 +1,5 @@
 //! What later releases will serve: refused by name, never accepted and ignored.
 
-use prost_types::Duration as Ago;
 use pulsetail::proto::task_service_client::TaskServiceClient;
 use pulsetail::proto::{self, Selector, StreamLogsRequest};
 use tonic::Code;
@@ -11,11 +10,10 @@ use crate::requests::{assert_untouched, refusal, told};
 /// A field, and what sets it.
 type Setting<T> = (&'static str, fn(&mut T));
 
-const OF_REQUESTS: [Setting<StreamLogsRequest>; 5] = [
-    ("filter", |r| r.filter = Some(proto::LogFilter::default())),
-    ("max_latency", |r| r.max_latency = Some(Ago::default())),
-    ("overflow_policy", |r| {
-        r.overflow_policy = proto::OverflowPolicy::Disconnect.into();
+const OF_REQUESTS: [Setting<StreamLogsRequest>; 3] = [
+    ("filter.min_level", |r| {
+        let filter = r.filter.get_or_insert_default();
+        filter.min_level = 77;
     }),
     ("overflow_policy", |r| r.overflow_policy = 77),
     ("streams[0]", |r| r.streams = vec![99]),

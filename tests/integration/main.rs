@@ -10,6 +10,8 @@
 
 mod architecture;
 mod engines;
+mod fan_out;
+mod filters;
 mod harness;
 mod health;
 mod hostile;

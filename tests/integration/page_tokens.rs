@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
-use pulsetail::proto::{GapCause, ListLogEntriesRequest, LogFilter};
+use pulsetail::proto::{GapCause, ListLogEntriesRequest};
 use pulsetail_sim::{Container, Driver, Ending, Engine, Fault};
 use tonic::Code;
 
@@ -32,7 +32,7 @@ const fn time(seconds: i64, nanos: i32) -> Option<Timestamp> {
 /// A reason, the field it is told of, and what a request for `web` is made of it.
 type Wrong = (&'static str, &'static str, fn(&mut ListLogEntriesRequest));
 
-const WRONG: [Wrong; 14] = [
+const WRONG: [Wrong; 15] = [
     ("FIELD_INVALID", "container", |r| {
         r.container = String::new();
     }),
@@ -59,8 +59,11 @@ const WRONG: [Wrong; 14] = [
     ("PAGE_TOKEN_INVALID", "page_token", |r| {
         r.page_token = "A".repeat(100_000);
     }),
-    ("NOT_IMPLEMENTED", "filter", |r| {
-        r.filter = Some(LogFilter::default());
+    ("REGEX_INVALID", "filter.regex", |r| {
+        r.filter.get_or_insert_default().regex = "(".into();
+    }),
+    ("NOT_IMPLEMENTED", "filter.min_level", |r| {
+        r.filter.get_or_insert_default().min_level = 77;
     }),
     ("NOT_IMPLEMENTED", "streams[0]", |r| r.streams = vec![99]),
 ];

@@ -11,9 +11,11 @@
 //! Repeated fields concatenate, so a filtered batch is another head, ranges of the
 //! same bytes, and the same cursor. Nothing in them belongs to one subscription.
 
+mod gzip;
 mod writer;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -28,6 +30,8 @@ pub struct Batch {
     /// Where the container stands; the entries begin behind it.
     container: Range<usize>,
     spans: Box<[Span]>,
+    /// Compressed, once somebody asked for that; `None`: it stays as it is.
+    gzip: OnceLock<Option<Bytes>>,
 }
 
 /// Where an entry stands in a batch's bytes, and what chooses entries.
@@ -47,6 +51,13 @@ impl Batch {
     /// The whole message. Every clone is the same bytes.
     pub fn framed(&self) -> &Bytes {
         &self.framed
+    }
+
+    /// The whole message compressed, where that helps. The first to ask for it
+    /// makes it, for all.
+    pub fn gzipped(&self) -> &Bytes {
+        let gzip = self.gzip.get_or_init(|| gzip::compressed(&self.framed));
+        gzip.as_ref().unwrap_or(&self.framed)
     }
 
     /// How many entries it has; never 0.

@@ -1,5 +1,7 @@
 //! Entries written straight into protobuf, without a message in between.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use super::{Batch, Span};
@@ -7,7 +9,7 @@ use crate::docker::Stream;
 use crate::tail::Entry;
 
 /// Prefix of a gRPC message: the compression flag, and four bytes of length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 /// The longest head: prefix, tag, and a length of 32 bits.
 pub(super) const HEAD: usize = PREFIX + 1 + 5;
 /// The most an entry has beside its line.
@@ -132,6 +134,7 @@ impl Writer {
             framed,
             container: head.len()..self.first - unused,
             spans: self.spans.as_slice().into(),
+            gzip: OnceLock::new(),
         };
         self.spans.clear();
         self.bytes.clear();

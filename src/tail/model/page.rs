@@ -92,6 +92,7 @@ impl Case {
         }
         let at = |(near, by): (Index, i64)| log.records[near.index(log.end())].time + by;
         let query = Query {
+            filter: None,
             size: self.size,
             bytes: self.bytes,
             since: self.since.map(at),

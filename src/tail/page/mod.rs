@@ -8,6 +8,7 @@
 mod window;
 
 use super::anchor::{Anchor, Finder};
+use super::filter::{Filter, Levels};
 use super::line::{Dialect, Entry, Joiner, OpenLines};
 use super::{Event, Next, Position};
 use crate::docker::{Record, Stream, Tail};
@@ -69,6 +70,8 @@ pub struct Query {
     pub until: Option<i64>,
     /// Streams to take; empty: all.
     pub streams: Vec<Stream>,
+    /// What the lines must say; `None`: anything.
+    pub filter: Option<Filter>,
     /// Whether the container is known to have stopped.
     pub stopped: bool,
 }
@@ -78,8 +81,12 @@ impl Query {
         self.streams.is_empty() || self.streams.contains(&stream)
     }
 
-    fn passes(&self, entry: &Entry) -> bool {
-        self.wants(entry.stream) && self.until.is_none_or(|until| entry.time <= until)
+    /// `levels`: of the lines before it in the window.
+    fn passes(&self, entry: &Entry, levels: &mut Levels) -> bool {
+        let says = |filter: &Filter| filter.passes(entry.stream, &entry.line, levels);
+        self.wants(entry.stream)
+            && self.filter.as_ref().is_none_or(says)
+            && self.until.is_none_or(|until| entry.time <= until)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::super::anchor::{Anchor, Finder, Tracker, index};
+use super::super::filter::Levels;
 use super::super::line::{Dialect, Entry, Joiner, OpenLines};
 use super::super::{INVERSION, Position};
 use super::{Edge, Query};
@@ -77,6 +78,8 @@ pub(super) struct Window {
     older_seen: bool,
     /// The first entry at or after `since` behind all such lines.
     since: Option<u64>,
+    /// For a filter.
+    levels: Levels,
 }
 
 impl Window {
@@ -107,6 +110,7 @@ impl Window {
             open: None,
             older_seen: false,
             since: None,
+            levels: Levels::default(),
         }
     }
 
@@ -259,7 +263,7 @@ impl Window {
         if query.since.is_some_and(|since| entry.time >= since) {
             self.since.get_or_insert(number);
         }
-        if !query.passes(&entry) {
+        if !query.passes(&entry, &mut self.levels) {
             return;
         }
         if self.torn[index(entry.stream)] == Some(entry.time) {
