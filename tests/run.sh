@@ -41,6 +41,9 @@ stage clippy cargo clippy --locked --workspace --all-targets --all-features -- -
 RUSTDOCFLAGS=-Dwarnings stage doc cargo doc --locked --no-deps --workspace
 tool_stage deny cargo-deny --locked --offline --config .deny.toml check --hide-inclusion-graph bans licenses sources
 tool_stage "buf lint" buf lint proto
+# The contract that clients rely on. When it has grown, make the image anew:
+# buf build proto --exclude-source-info -o .ci/contract.binpb
+tool_stage "buf breaking" buf breaking proto --against .ci/contract.binpb
 stage build cargo build --locked
 stage test cargo_test
 if [ -x tests/clients.sh ]; then
