@@ -121,21 +121,23 @@ async fn a_server_that_ends_its_streams_is_followed_on() {
 #[tokio::test]
 async fn a_server_that_drops_repeats_or_swaps_entries_is_violated() {
     let cases = [
-        (Tamper::Drop, Rule::Covered),
-        (Tamper::Repeat, Rule::Unique),
-        (Tamper::Swap, Rule::Ordered),
-        (Tamper::Cut, Rule::Whole),
-        (Tamper::DropMessage, Rule::Covered),
+        (Tamper::Drop, &[Rule::Covered][..]),
+        (Tamper::Repeat, &[Rule::Unique]),
+        (Tamper::Swap, &[Rule::Ordered]),
+        (Tamper::Cut, &[Rule::Whole]),
+        // Dropped before a resume further back, its entries come after all.
+        (Tamper::DropMessage, &[Rule::Covered, Rule::Ordered]),
     ];
     let sim = engine();
     let web = sim.container("web").run();
     let writing = writing(&web);
     let server = Server::start(&sim).await;
-    for (tamper, rule) in cases {
+    for (tamper, rules) in cases {
         let liar = Tampering::start(&server, tamper).await;
         let report = outcome(liar.url.clone()).await.report;
-        let told = report.violations.iter().any(|told| told.rule == rule);
-        assert!(told, "not {rule} was expected of {tamper:?}: {report}");
+        let mut told = report.violations.iter();
+        let told = told.any(|told| rules.contains(&told.rule));
+        assert!(told, "none of {rules:?} for {tamper:?}: {report}");
         assert_eq!(report.verdict(&LEAST), Verdict::Violated);
     }
     drop(writing);
