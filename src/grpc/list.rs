@@ -14,9 +14,8 @@ use super::page_token::{PageToken, digest};
 use super::request::{check_name, instant, resolve, streams};
 use super::server::Server;
 use super::status::{Reason, Violations, quote};
-use super::terms::cursor;
 use crate::docker::Container;
-use crate::hub::PageError;
+use crate::hub::{PageError, cursor};
 use crate::proto;
 use crate::tail::{Gap, GapCause, Page, Query};
 

@@ -16,9 +16,9 @@ use super::request::{MAX_CONTAINERS, Plan, plan, resolve};
 use super::server::Server;
 use super::status::{Reason, quote};
 use super::stream::stream;
-use super::terms::{Terms, cursor};
+use super::terms::Terms;
 use crate::docker::{Container, ContainerId, Inventory};
-use crate::hub::{Ended, OpenError, Subscription};
+use crate::hub::{Ended, OpenError, Subscription, cursor};
 use crate::proto;
 use crate::tail::{Cursor, From};
 

@@ -190,23 +190,18 @@ impl Writer {
             return Ok(None);
         };
         member.position = unit.after;
-        if let Content::Entries(batch) | Content::Late(batch, _) = &unit.content {
-            // Late lines do not stand behind those that came before.
-            let is_late = matches!(unit.content, Content::Late(..));
-            return self.batch(id, batch, is_late).await;
-        }
-        let cursor = self.terms.cursor(id, unit.after);
-        let who = Some(convert::container_ref(&member.container));
+        let cursor = || self.terms.cursor(id, unit.after);
         let event = match &unit.content {
-            Content::Entries(_) | Content::Late(..) => return Ok(None),
-            Content::Gap(gap) => Event::Gap(convert::gap(&member.container, gap, cursor)),
+            Content::Entries(batch) => return self.batch(id, batch, false).await,
+            Content::Late(batch, _) => return self.batch(id, batch, true).await,
+            Content::Gap(gap) => Event::Gap(convert::gap(&member.container, gap, cursor())),
             Content::Verified(time) => {
                 (member.verified, member.untold) = (Some(*time), true);
                 return Ok(None);
             }
             Content::LeaseReplaced => Event::Notice(proto::Notice {
                 kind: proto::NoticeKind::LeaseReplaced.into(),
-                container: who,
+                container: Some(convert::container_ref(&member.container)),
                 message: "a stuck or unordered engine stream was replaced".to_owned(),
             }),
             Content::Settled => {
@@ -215,7 +210,8 @@ impl Writer {
             }
             Content::Changed(change) => {
                 member.settled &= !matches!(change, Change::Started(_));
-                changed(*change, who, cursor)
+                let who = convert::container_ref(&member.container);
+                changed(*change, Some(who), cursor())
             }
         };
         member.untold = false;
@@ -226,6 +222,7 @@ impl Writer {
         let Some(member) = self.members.get_mut(id) else {
             return Ok(None);
         };
+        // Late lines do not stand behind those that came before.
         let mut none = Levels::default();
         let levels = match is_late {
             true => &mut none,

@@ -1,4 +1,4 @@
-//! What a stream does, beside its members.
+//! What a client asked for, beside whose logs.
 
 use std::time::Duration;
 
@@ -6,11 +6,10 @@ use tokio::sync::watch;
 
 use super::body::Parts;
 use super::status::{Reason, Violations};
-use crate::docker::{ContainerId, Reach, Stream as Source, now};
-use crate::hub::Batch;
-use crate::hub::MAX_LATENCY;
+use crate::docker::{ContainerId, Reach, Stream as Source};
+use crate::hub::{Batch, MAX_LATENCY, cursor};
 use crate::proto::{self, OverflowPolicy};
-use crate::tail::{Cursor, Filter, Levels, Position};
+use crate::tail::{Filter, Levels, Position};
 
 /// What a stream does, beside its members.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ impl Terms {
                 true => batch.gzipped(),
                 false => batch.framed(),
             };
-            return Some((vec![whole.clone()], batch.len()));
+            return Some((vec![whole.clone()], batch.count()));
         }
         batch.select(|span, line| {
             let stream = self.streams.is_empty() || self.streams.contains(&span.stream);
@@ -51,18 +50,6 @@ impl Terms {
     pub(crate) fn cursor(&self, id: &ContainerId, position: Position) -> String {
         cursor(self.engine, *id, position)
     }
-}
-
-/// A cursor issued now.
-pub(crate) fn cursor(engine: u64, container: ContainerId, position: Position) -> String {
-    let issued = now();
-    Cursor {
-        engine,
-        container,
-        issued,
-        position,
-    }
-    .encode()
 }
 
 /// The longest `max_latency`.

@@ -21,6 +21,7 @@ mod unit;
 pub use batch::{Batch, Span};
 pub use log::{Ended, Log};
 pub use pace::{MAX_LATENCY, Pace};
+pub(crate) use pack::cursor;
 pub use page::PageError;
 pub use registry::{Reading, Registry, Tasks};
 pub use subscription::{Item, OpenError, Subscription};

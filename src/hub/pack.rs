@@ -5,6 +5,18 @@ use super::unit::{Content, UNIT_BYTES, Unit};
 use crate::docker::{Container, ContainerId, now};
 use crate::tail::{Cursor, Delivery, Entry, GapCause, Position};
 
+/// A cursor issued now. `engine`: its tag.
+pub(crate) fn cursor(engine: u64, container: ContainerId, position: Position) -> String {
+    let issued = now();
+    Cursor {
+        engine,
+        container,
+        issued,
+        position,
+    }
+    .encode()
+}
+
 /// Collects deliveries until they make a unit.
 #[derive(Debug)]
 pub(crate) struct Packer {
@@ -114,13 +126,8 @@ impl Packer {
 
     fn close(&mut self, after: Position) {
         if !self.entries.is_empty() {
-            let cursor = Cursor {
-                engine: self.engine,
-                container: self.container,
-                issued: now(),
-                position: after,
-            };
-            let entries = self.entries.finish(&cursor.encode());
+            let cursor = cursor(self.engine, self.container, after);
+            let entries = self.entries.finish(&cursor);
             let content = match self.late {
                 Some(place) => Content::Late(entries, place),
                 None => Content::Entries(entries),

@@ -2,9 +2,9 @@
 //!
 //! Machines without IO decide what is asked of the engine and which records are
 //! new: [`Live`] keeps up with a log for ever, [`History`] reads a stretch of it
-//! once, [`Paging`] a page backwards. Whoever drives them does the asking. Neither ever guesses: where a
-//! stream may have skipped or repeated something, file order in a snapshot
-//! decides.
+//! once, [`Paging`] a page backwards. Whoever drives them does the asking. None
+//! ever guesses: where a stream may have skipped or repeated something, file order
+//! in a snapshot decides.
 
 mod anchor;
 mod cursor;

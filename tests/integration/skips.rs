@@ -6,7 +6,7 @@ use pulsetail::proto::{GapCause, StreamLogsRequest};
 use pulsetail_sim::{Container, Driver, Fault, Sim};
 
 use crate::harness::{Server, all, engine, followed, until};
-use crate::subscriber::text;
+use crate::subscriber::{Subscriber, text};
 
 const SKIPPED: usize = 5;
 
@@ -27,6 +27,17 @@ fn resumed(cursors: Vec<String>) -> StreamLogsRequest {
         cursors,
         ..followed("web")
     }
+}
+
+/// Another server, and a subscriber that resumes there and gets what is written
+/// from line 30 on.
+async fn resumed_behind(sim: &Sim, web: &Container, cursors: Vec<String>) -> (Server, Subscriber) {
+    let server = Server::start(sim).await;
+    let mut subscriber = server.open(resumed(cursors)).await;
+    write(web, 30..33);
+    subscriber.entries(3).await;
+    assert_eq!(subscriber.texts(), ["30", "31", "32"]);
+    (server, subscriber)
 }
 
 fn numbers(range: std::ops::Range<usize>) -> BTreeSet<String> {
@@ -65,11 +76,7 @@ async fn a_resume_before_the_check_reports_what_was_skipped() {
     drop(subscriber);
     server.stop().await;
 
-    let server = Server::start(&sim).await;
-    let mut subscriber = server.open(resumed(cursors)).await;
-    write(&web, 30..33);
-    subscriber.entries(3).await;
-    assert_eq!(subscriber.texts(), ["30", "31", "32"]);
+    let (server, subscriber) = resumed_behind(&sim, &web, cursors).await;
     let [gap] = subscriber.gaps()[..] else {
         panic!("{:?}", subscriber.gaps());
     };
@@ -91,11 +98,7 @@ async fn a_cursor_given_with_late_lines_reports_nothing_again() {
     drop(subscriber);
     server.stop().await;
 
-    let server = Server::start(&sim).await;
-    let mut subscriber = server.open(resumed(cursors)).await;
-    write(&web, 30..33);
-    subscriber.entries(3).await;
-    assert_eq!(subscriber.texts(), ["30", "31", "32"]);
+    let (server, subscriber) = resumed_behind(&sim, &web, cursors).await;
     assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
     server.stop().await;
 }

@@ -61,13 +61,8 @@ impl Batch {
     }
 
     /// How many entries it has; never 0.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.spans.len()
-    }
-
-    /// Whether it has no entries, which does not happen.
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
     }
 
     /// Its entries, each with its line.

@@ -1,6 +1,8 @@
 //! The validator against histories that were tampered with.
 
+mod lines;
 mod messages;
+mod resumes;
 mod rules;
 mod script;
 mod tampering;

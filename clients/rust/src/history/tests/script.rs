@@ -1,6 +1,6 @@
 //! What a faithful server sends, step by step.
 
-use super::super::{Chain, Entry, Gap, Least, Line, Report, Rules, Truth, Verdict};
+use super::super::{Chain, Entry, Gap, Least, Line, Report, Rule, Rules, Truth, Verdict};
 use crate::proto::Stream;
 
 /// An entry that owns its bytes.
@@ -202,4 +202,25 @@ pub(super) fn judged(steps: &[Step], truth: Option<&Truth>) -> Report {
 
 pub(super) fn is_violated(report: &Report) -> bool {
     report.verdict(&Least::default()) == Verdict::Violated
+}
+
+pub(super) const LINES: usize = 40;
+
+/// A history of everything: history, a gap, a repair, a confession, a resume.
+pub(super) fn faithful() -> Script {
+    let mut script = Script::default();
+    script.deliver(10);
+    script.delete(3);
+    script.deliver(4);
+    script.repair(2, 3);
+    script.confess(2, 3);
+    script.resume(|given| given - 1);
+    script.finish(LINES);
+    script
+}
+
+#[track_caller]
+pub(super) fn broken(report: &Report, rule: Rule) {
+    let told = report.violations.iter().any(|told| told.rule == rule);
+    assert!(told, "not {rule} was expected: {report}");
 }
