@@ -53,30 +53,6 @@ async fn over_twenty_rotations_of_an_old_engine_and_its_files_no_line_is_lost() 
 }
 
 #[tokio::test]
-async fn an_idle_lease_is_probed_and_not_cycled() {
-    let sim = engine();
-    let web = sim.container("web").run();
-    web.stdout("one\n");
-    let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
-    let mut subscriber = server.open(all("web")).await;
-    subscriber.entries(1).await;
-    let probes = || {
-        let requests = sim.requests();
-        let probe = |t: &str| t.contains("follow=false") && t.ends_with("tail=1");
-        requests.iter().filter(|r| probe(&r.target)).count()
-    };
-    until(|| probes() >= 3).await;
-    let leases = server.leases();
-    let now = probes();
-    until(|| probes() >= now + 5).await;
-    assert_eq!(server.leases(), leases, "an idle lease was cycled");
-    web.stdout("two\n");
-    subscriber.entries(2).await;
-    assert_eq!(subscriber.texts(), ["one", "two"]);
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn a_rotation_asks_for_a_bounded_tail_however_long_the_log() {
     let sim = engine();
     let web = sim.container("web").run();

@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod cost;
 mod engines;
 mod fan_out;
 mod filters;
