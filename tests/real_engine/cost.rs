@@ -9,16 +9,18 @@ use pulsetail::proto::stream_logs_response::Event;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
+use crate::client::{Client, Pace};
 use crate::engine::{Dockerd, RunOptions};
-use crate::kind::Kind;
+use crate::kind::{Kind, on_each};
 use crate::server::{Server, request};
+use crate::writer::{Gates, Script};
 
 /// Enough rounds for the 10 ms ticks that processor time is counted in.
 const ROUNDS: u32 = 200;
 const ROTATION: Duration = Duration::from_millis(100);
 const PACED: u32 = 60;
 const OPENINGS: u32 = 50;
-/// What a lease overlaps.
+/// What a lease overlaps, and what a check reads to find the last verified record.
 const OVERLAP: u32 = 64;
 /// 2 M lines, then one line on stderr alone: the anchor of every rotation has no
 /// other record of its stream near. A line a second keeps the log in motion.
@@ -130,4 +132,110 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
         assert!(opening < 2.0 * tail + 2.0, "{opening} ms against {tail} ms");
         server.stop().await;
     }
+}
+
+/// Rotations that an idle container is watched for.
+const WATCHED: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_container_costs_one_probe_a_rotation_and_no_new_stream() {
+    for engine in Kind::present().filter_map(Dockerd::shared) {
+        for max_size in [None, Some("100k")] {
+            let options = RunOptions {
+                max_size,
+                ..RunOptions::default()
+            };
+            let script = "seq 100; sleep 1000";
+            let id = block_in_place(|| engine.run("idle", &options, script));
+            let rotation = Duration::from_millis(500);
+            let server = Server::start(engine, &["--rotation=500ms"]).await;
+            let asked = request(&["idle"], Some(Start::FromBeginning(true)), true);
+            let mut stream = server.stream(asked).await;
+            while !matches!(stream.message().await, Ok(Some(m)) if is_caught_up(&m)) {}
+            // The lease that brought the last lines is the last one that is cycled.
+            sleep(rotation * 3).await;
+            let log = format!("/containers/{id}/logs?");
+            let (follows, reads) = (format!("{log}follow=true"), format!("{log}follow=false"));
+            let before = (server.requests(&follows), server.requests(&reads));
+            let started = std::time::Instant::now();
+            let probes = || server.requests(&reads) - before.1;
+            for _ in 0..600 {
+                if probes() >= WATCHED {
+                    break;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            // Rotations are 10 % shorter at times; the slower the machine, the more of them there were.
+            let most = started.elapsed().as_secs_f64() / (0.9 * rotation.as_secs_f64());
+            let (probes, what) = (probes(), engine.kind());
+            println!("{what:?}: {probes} probes in {most:.1} rotations");
+            assert!(probes >= WATCHED, "{what:?}: not watched over");
+            assert!(probes as f64 <= most + 1.0, "{what:?}: {probes} probes");
+            assert_eq!(server.requests(&follows), before.0, "{what:?}: new streams");
+            assert_eq!(server.open(&follows), 1, "{what:?}");
+            drop(stream);
+            server.stop().await;
+            block_in_place(|| engine.remove("idle"));
+        }
+    }
+}
+
+/// Some 1,000 records a second into files of 1 MiB: five or six of them.
+const STEADY: Script = Script {
+    pairs: 10_000,
+    width: 200,
+    pace: Some((25, 50_000)),
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verifying_a_rotating_log_reads_it_about_once_again() {
+    on_each(verifying).await;
+}
+
+async fn verifying(kind: Kind) {
+    let Some(engine) = Dockerd::shared(kind) else {
+        return;
+    };
+    let options = RunOptions {
+        max_size: Some("1m"),
+        max_file: Some(5),
+        ..RunOptions::default()
+    };
+    let gates = block_in_place(Gates::new);
+    let run = || gates.run(engine, "verified", &options, &STEADY.text("1"));
+    let id = block_in_place(run);
+    let server = Server::start(engine, &["--rotation=2s"]).await;
+    let client = Client::open(&server, "verified", STEADY, Pace::Fast).await;
+    block_in_place(|| gates.open("verified"));
+    let history = client.finish().await;
+    block_in_place(|| engine.remove("verified"));
+    let verdict = history.judge(STEADY.pairs);
+    assert!(verdict.is_whole() && history.ended, "{verdict}");
+
+    // A record on the wire: a chunk's frame, a header of 8 bytes, the time, the line.
+    let line = STEADY.line(pulsetail::proto::Stream::Stdout, 1_000).len() as u64;
+    let record = 6 + 8 + 31 + line + 1;
+    let count = |follow: bool| {
+        let log = format!("/containers/{id}/logs?follow={follow}");
+        (server.requests(&log) as u64, server.answered(&log) / record)
+    };
+    let (leases, live) = count(true);
+    let (snapshots, again) = count(false);
+    let delivered = verdict.received as u64;
+    let share = |records: u64| records as f64 / delivered as f64;
+    println!(
+        "{kind:?}: {delivered} records delivered, {:.2} times as many read by {leases} leases, \
+         {:.2} by {snapshots} snapshots",
+        share(live),
+        share(again)
+    );
+    assert!(leases > 5 && snapshots > 5, "void: {leases} leases");
+    // What is written while a check is under way may make it look again, further back.
+    let most = delivered + delivered / 2;
+    assert!(again <= most, "{again} records for {delivered}");
+    let overlap = u64::from(OVERLAP);
+    // Each lease overlaps the one before; a few by more, where many came in between.
+    let most = delivered + 4 * leases * overlap;
+    assert!(live <= most, "{live} records for {delivered}");
+    server.stop().await;
 }

@@ -55,6 +55,16 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
+    /// `json-file` in so many files of 100 kB.
+    pub(crate) fn rotated(files: u32) -> Self {
+        Self {
+            driver: Some("json-file"),
+            max_size: Some("100k"),
+            max_file: Some(files),
+            ..Self::default()
+        }
+    }
+
     fn to_flags(&self) -> Vec<String> {
         let mut flags = self.flags.clone();
         flags.extend(self.driver.map(|driver| format!("--log-driver={driver}")));

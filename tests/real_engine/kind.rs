@@ -1,10 +1,12 @@
-//! The two kinds of engine, and where `tests/setup.sh` put them. Starts nothing.
+//! The two kinds of engine, and where `tests/setup.sh` put them. Starts none.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
+
+use futures_util::future::join_all;
 
 /// Debian's client: it speaks API 1.41, which both engines know.
 pub(crate) const DOCKER: &str = "/usr/bin/docker";
@@ -85,6 +87,16 @@ impl Kind {
         command.arg("--exec-opt=native.cgroupdriver=cgroupfs");
         command
     }
+}
+
+/// Runs a test on both kinds at once; what one finds does not hide what the other does.
+pub(crate) async fn on_each<F: Future<Output = ()> + Send + 'static>(test: impl Fn(Kind) -> F) {
+    let tests: Vec<_> = Kind::present()
+        .map(|kind| tokio::spawn(test(kind)))
+        .collect();
+    let ends = join_all(tests).await;
+    let failed = ends.iter().filter(|end| end.is_err()).count();
+    assert_eq!(failed, 0, "failed on {failed} engines, see above");
 }
 
 fn cache() -> PathBuf {

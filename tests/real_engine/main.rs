@@ -8,11 +8,19 @@
     reason = "tests fail by panicking and print what they measure; their tasks end with their runtime"
 )]
 
+mod chaos;
+mod client;
 mod conformance;
 mod cost;
 mod engine;
 mod exact;
 mod harness;
+mod kills;
 mod kind;
+mod matrix;
+mod memory;
 mod pages;
+mod process;
 mod server;
+mod truth;
+mod writer;

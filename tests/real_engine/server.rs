@@ -14,19 +14,24 @@ use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail::proto::stream_logs_response::Event;
 use pulsetail::proto::{self, stream_logs_request::Start};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::engine::Dockerd;
+
+/// Bytes that a narrow client lets the server send ahead.
+const WINDOW: u32 = 65_535;
 
 /// A request that the engine saw.
 struct Seen {
     line: String,
     open: bool,
+    /// Bytes of the answer so far, its head among them.
+    answered: u64,
 }
 
 /// A running server. Dropping it stops it.
@@ -88,22 +93,25 @@ impl Server {
         &self,
         request: proto::StreamLogsRequest,
     ) -> tonic::Streaming<proto::StreamLogsResponse> {
-        let mut client = self.client().await;
-        let mut last = None;
-        for _ in 0..500 {
-            match client.stream_logs(request.clone()).await {
-                Ok(stream) => return stream.into_inner(),
-                Err(status) => last = Some(status),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("not served: {last:?}");
+        opened(self.client().await, request).await
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// How many request lines held `text`, so far.
     pub(crate) fn requests(&self, text: &str) -> usize {
         let seen = self.seen.lock().unwrap();
         seen.iter().filter(|seen| seen.line.contains(text)).count()
+    }
+
+    /// How many bytes the engine answered them with.
+    pub(crate) fn answered(&self, text: &str) -> u64 {
+        let seen = self.seen.lock().unwrap();
+        let asked = seen.iter().filter(|seen| seen.line.contains(text));
+        asked.map(|seen| seen.answered).sum()
     }
 
     /// How many of them are still being answered.
@@ -127,6 +135,38 @@ impl Drop for Server {
     }
 }
 
+/// Opens a stream, as soon as the engine has been listed and has the containers: a lost event is made up for by the next
+/// list, 30 s later.
+async fn opened(
+    mut client: LogServiceClient<Channel>,
+    request: proto::StreamLogsRequest,
+) -> tonic::Streaming<proto::StreamLogsResponse> {
+    let mut last = None;
+    for _ in 0..3_000 {
+        match client.stream_logs(request.clone()).await {
+            Ok(stream) => return stream.into_inner(),
+            Err(status) => last = Some(status),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not served: {last:?}");
+}
+
+/// A stream on a connection of its own that buffers little: a client that does not read is soon felt.
+pub(crate) async fn narrow_stream(
+    address: &str,
+    request: proto::StreamLogsRequest,
+) -> tonic::Streaming<proto::StreamLogsResponse> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
+    let channel = endpoint
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .connect()
+        .await
+        .unwrap();
+    opened(LogServiceClient::new(channel), request).await
+}
+
 async fn relay(listener: UnixListener, engine: PathBuf, seen: Arc<Mutex<Vec<Seen>>>) {
     while let Ok((client, _)) = listener.accept().await {
         let (engine, seen) = (engine.clone(), Arc::clone(&seen));
@@ -142,15 +182,44 @@ async fn pass(mut client: UnixStream, engine: &Path, seen: &Mutex<Vec<Seen>>) ->
     let line = String::from_utf8_lossy(&head).trim_end().to_owned();
     let place = {
         let mut seen = seen.lock().unwrap();
-        seen.push(Seen { line, open: true });
+        seen.push(Seen {
+            line,
+            open: true,
+            answered: 0,
+        });
         seen.len() - 1
     };
     let mut engine = UnixStream::connect(engine).await?;
     engine.write_all(&head).await?;
     // Either side may hang up; the engine closes when its answer is not wanted.
-    let copied = copy_bidirectional(&mut client, &mut engine).await;
+    let count = |bytes: usize| seen.lock().unwrap()[place].answered += bytes as u64;
+    let copied = copy(&mut client, &mut engine, count).await;
     seen.lock().unwrap()[place].open = false;
-    copied.map(|_| ())
+    copied
+}
+
+/// Passes bytes on until either side hangs up, and tells how many the engine answers with.
+async fn copy(
+    client: &mut UnixStream,
+    engine: &mut UnixStream,
+    count: impl Fn(usize),
+) -> io::Result<()> {
+    let (mut asked, mut answer) = (vec![0; 4 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => match read? {
+                0 => return Ok(()),
+                bytes => engine.write_all(&asked[..bytes]).await?,
+            },
+            read = engine.read(&mut answer) => match read? {
+                0 => return Ok(()),
+                bytes => {
+                    count(bytes);
+                    client.write_all(&answer[..bytes]).await?;
+                }
+            },
+        }
+    }
 }
 
 /// A request for these containers.
@@ -181,15 +250,22 @@ pub(crate) async fn events(mut stream: tonic::Streaming<proto::StreamLogsRespons
 }
 
 /// The entries of a container among events.
-pub(crate) fn entries(events: &[Event], name: &str) -> Vec<(proto::Stream, Vec<u8>)> {
-    let batches = events.iter().filter_map(|event| match event {
+pub(crate) fn entries_of<'a>(
+    events: &'a [Event],
+    name: &'a str,
+) -> impl Iterator<Item = &'a proto::LogEntry> {
+    let batches = events.iter().filter_map(move |event| match event {
         Event::Batch(batch) if batch.container.as_ref().is_some_and(|c| c.name == name) => {
             Some(batch)
         }
         _ => None,
     });
-    batches
-        .flat_map(|batch| &batch.entries)
+    batches.flat_map(|batch| &batch.entries)
+}
+
+/// Their streams and lines.
+pub(crate) fn entries(events: &[Event], name: &str) -> Vec<(proto::Stream, Vec<u8>)> {
+    entries_of(events, name)
         .map(|entry| (entry.stream(), line(entry).to_vec()))
         .collect()
 }

@@ -1,0 +1,64 @@
+//! Pulsetail as a process of its own, which can be killed and weighed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use crate::engine::Dockerd;
+
+/// A running `pulsetail serve`. Dropping it kills it, with SIGKILL.
+pub(crate) struct Process {
+    child: Child,
+    address: String,
+    /// Kept open: what it prints must go somewhere.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts it on an engine, with these flags beside the listeners.
+    pub(crate) fn start(engine: &Dockerd, flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pulsetail"))
+            .args([
+                "serve",
+                "--listen=127.0.0.1:0",
+                "--admin-listen=127.0.0.1:0",
+            ])
+            .arg(format!("--engine=unix://{}", engine.socket().display()))
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("cargo has built it");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("it greets");
+        let address = line.trim_end().strip_prefix("gRPC   ").expect(&line);
+        Self {
+            child,
+            address: format!("http://{address}"),
+            _stdout: stdout,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The most memory it ever held, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.expect("Linux").trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().expect("it is a number") << 10
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
