@@ -34,6 +34,7 @@ pub(crate) struct Client {
     stream: Streaming<StreamLogsResponse>,
     pub(crate) history: History,
     pace: Pace,
+    deadline: Duration,
 }
 
 impl Client {
@@ -66,12 +67,18 @@ impl Client {
             stream: narrow_stream(address, request).await,
             history,
             pace: Pace::Fast,
+            deadline: DEADLINE,
         }
+    }
+
+    /// The same client with more time to come to the end.
+    pub(crate) fn patient(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Reads to the end, which must be OK; a stream that does not come to it is told apart by `ended`.
     pub(crate) async fn finish(mut self) -> History {
-        let ended = timeout(DEADLINE, self.read()).await;
+        let ended = timeout(self.deadline, self.read()).await;
         self.history.ended = ended.is_ok();
         self.history
     }

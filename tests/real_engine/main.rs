@@ -17,6 +17,7 @@ mod exact;
 mod harness;
 mod kills;
 mod kind;
+mod long;
 mod matrix;
 mod memory;
 mod pages;
