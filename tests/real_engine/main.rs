@@ -15,6 +15,7 @@ mod cost;
 mod engine;
 mod exact;
 mod harness;
+mod judge;
 mod kills;
 mod kind;
 mod long;

@@ -9,7 +9,7 @@ use super::log::Span;
 use super::op::{Op, op, past};
 use super::paths::Paths;
 use super::reading::{Reading, Start, lines, starts};
-use super::{Verdict, check, same, written};
+use super::{Verdict, check, same, validator, written};
 use crate::tail::anchor::index;
 use crate::tail::{Delivery, From, Until};
 
@@ -24,6 +24,7 @@ fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
 }
 
 pub(super) fn hands_on_every_line_once(driver: &Driver) -> Verdict {
+    validator::holds(driver)?;
     let ends = |delivery: &Delivery| matches!(delivery, Delivery::Gap(gap) if gap.place.is_none());
     let parts = driver.delivered.split(ends);
     prop_assert_eq!(parts.clone().count(), driver.segments.len());

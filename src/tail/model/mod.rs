@@ -13,6 +13,7 @@ mod page;
 mod paths;
 mod reading;
 mod regressions;
+mod validator;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};

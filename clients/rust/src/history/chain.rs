@@ -294,6 +294,10 @@ impl Chain {
         !self.rules.provisional || self.verified >= Some(time)
     }
 
+    pub(super) fn clock_may_step(&self) -> bool {
+        self.rules.clock_steps
+    }
+
     pub(super) fn is_filtered(&self) -> bool {
         self.rules.filtered
     }

@@ -18,7 +18,8 @@ struct Comparison<'a> {
     /// Highest number in order so far, and of each stream.
     last: Option<usize>,
     last_of: [Option<usize>; 4],
-    ends: u64,
+    /// Lines of which only a part came, beside a gap.
+    torn: u64,
 }
 
 /// Holds a chain against the lines there were.
@@ -36,7 +37,7 @@ pub(super) fn compare(chain: &Chain, truth: &Truth, findings: &mut Findings) {
         brought: vec![None; truth.len()],
         last: None,
         last_of: [None; 4],
-        ends: 0,
+        torn: 0,
     };
     comparison.place_entries(findings);
     if !chain.is_filtered() {
@@ -47,24 +48,13 @@ pub(super) fn compare(chain: &Chain, truth: &Truth, findings: &mut Findings) {
 impl Comparison<'_> {
     /// Finds each entry's line: those in time first, for a late one may be equal.
     fn place_entries(&mut self, findings: &mut Findings) {
-        let mut late = Vec::new();
-        for place in 0..self.chain.held.len() {
-            match self.chain.held[place].late() {
-                true => late.push((place, self.last)),
-                false => self.place_in_time(place, findings),
-            }
-        }
-        for (place, reached) in late {
-            let Some(nth) = self.take(place, None, findings) else {
-                continue;
-            };
-            if reached.is_none_or(|reached| reached < nth) && !self.truth.stored {
-                findings.add(Rule::Ordered, place, || {
-                    format!(
-                        "late, but nothing from behind it had come: {}",
-                        self.told(nth)
-                    )
-                });
+        for late in [false, true] {
+            for place in 0..self.chain.held.len() {
+                match self.chain.held[place].late() {
+                    is_late if is_late != late => {}
+                    true => drop(self.take(place, None, findings)),
+                    false => self.place_in_time(place, findings),
+                }
             }
         }
     }
@@ -125,6 +115,8 @@ impl Comparison<'_> {
             findings.add(Rule::Unique, place, || {
                 format!("came more often than it was written: {time}, stream {stream}")
             });
+        } else if self.begin(place, key) {
+            self.torn += 1;
         } else if !self.is_older(place) {
             findings.add(Rule::Whole, place, || {
                 format!("no such line was written: {time}, stream {stream}")
@@ -166,8 +158,18 @@ impl Comparison<'_> {
         let gap =
             |gap: &HeldGap| before.is_none_or(|before| gap.place >= before) && gap.place <= place;
         let may = before.is_none() || held.late() || self.chain.gaps.iter().any(gap);
-        self.ends += u64::from(may);
+        self.torn += u64::from(may);
         Some(nth).filter(|_| may)
+    }
+
+    /// Whether this is a line's beginning before a gap that took the rest.
+    fn begin(&self, place: usize, key: u64) -> bool {
+        let stream = self.chain.held[place].stream();
+        let mut behind = (place + 1..).zip(&self.chain.held[place + 1..]);
+        let next = behind.find(|(_, other)| !other.late() && other.stream() == stream);
+        let next = next.map_or(self.chain.held.len(), |(next, _)| next);
+        let between = |gap: &HeldGap| (place + 1..=next).contains(&gap.place);
+        self.truth.begins.contains(&key) && self.chain.gaps.iter().any(between)
     }
 
     /// Whether an entry is from before the lines that are still stored.
@@ -192,8 +194,9 @@ impl Comparison<'_> {
             for nth in missing.clone().filter(|nth| self.brought[*nth].is_none()) {
                 let gaps = self.gaps_over(nth, &neighbours);
                 groups.line(&gaps);
-                let time = self.truth.lines[nth].time.or(neighbours.end.1);
-                if gaps.is_empty() && self.chain.is_final(time.unwrap_or(i64::MAX)) {
+                let Written { time, excused, .. } = self.truth.lines[nth];
+                let time = time.or(neighbours.end.1);
+                if gaps.is_empty() && !excused && self.chain.is_final(time.unwrap_or(i64::MAX)) {
                     uncovered += 1;
                     first = first.or(Some(nth));
                 }
@@ -251,7 +254,7 @@ impl Comparison<'_> {
         start..behind.map_or(all, |place| (place, Some(time(place))))
     }
 
-    /// The gaps that a line may lie in.
+    /// The gaps that a line may lie in. Where the clock is set, times cannot say.
     fn gaps_over(&self, nth: usize, neighbours: &Range<(usize, Option<i64>)>) -> Vec<usize> {
         let (start, end) = (neighbours.start, neighbours.end);
         let time = self.truth.lines[nth].time;
@@ -261,8 +264,10 @@ impl Comparison<'_> {
         };
         let over = |held: &HeldGap| {
             let here = (start.0..=end.0).contains(&held.place);
-            let spans = time.is_some_and(|time| held.gap.spans(time)) || between(&held.gap);
-            here || held.gap.skip && held.place >= start.0 && spans
+            let spans = self.chain.clock_may_step()
+                || time.is_some_and(|time| held.gap.spans(time))
+                || between(&held.gap);
+            here || held.gap.reaches_back() && held.place >= start.0 && spans
         };
         let gaps = self.chain.gaps.iter().enumerate();
         gaps.filter(|(_, gap)| over(gap))
@@ -283,7 +288,7 @@ impl Comparison<'_> {
             let certain = gaps.iter().filter(uncounted).any(|held| held.gap.certain);
             let least = told + u64::from(certain);
             let all_told = gaps.iter().find(uncounted).is_none();
-            if least > missing + self.ends || all_told && told + self.ends < *missing {
+            if least > missing + self.torn || all_told && told + self.torn < *missing {
                 let place = gaps.first().map_or(0, |held| held.place);
                 findings.add(Rule::Covered, place, || {
                     let gaps: Vec<_> = gaps.iter().map(|held| held.gap).collect();

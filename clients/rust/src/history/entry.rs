@@ -41,17 +41,26 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Whether it may tell of lines from before entries that have come: the times of
+    /// a skip always do, those of another gap if it says where it begins, as one
+    /// that swallowed a skip which was not found yet.
+    pub(super) fn reaches_back(&self) -> bool {
+        self.skip || self.after_time.is_some()
+    }
+
     /// Whether an instant lies between its times.
     pub(super) fn spans(&self, time: i64) -> bool {
-        let from = self.after_time.unwrap_or(i64::MIN);
-        let to = self.before_time.unwrap_or(i64::MAX);
-        (from..=to).contains(&time)
+        self.reaches(time, time)
     }
 
     /// Whether its times reach into those between two.
     pub(super) fn reaches(&self, low: i64, high: i64) -> bool {
-        self.after_time.is_none_or(|after| after <= high)
-            && self.before_time.is_none_or(|before| low <= before)
+        let (mut after, mut before) = (self.after_time, self.before_time);
+        // The clock was set back within.
+        if let (Some(from), Some(to)) = (after, before) {
+            (after, before) = (Some(from.min(to)), Some(from.max(to)));
+        }
+        after.is_none_or(|after| after <= high) && before.is_none_or(|before| low <= before)
     }
 }
 

@@ -36,8 +36,8 @@ pub use truth::{Line, Truth};
 pub struct Rules {
     /// Only a part of the lines was asked for: by stream or by a filter.
     pub filtered: bool,
-    /// The engine's clock may be set while it writes: stamps alone then say
-    /// nothing about order.
+    /// The engine's clock may be set while it writes: stamps then say nothing
+    /// about order, nor about where a gap that comes late belongs.
     pub clock_steps: bool,
     /// What is missing behind the last verified instant may still come late, and
     /// is not held against the chain; as for a live stream that was cut.

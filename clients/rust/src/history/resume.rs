@@ -116,12 +116,15 @@ impl Replay {
     /// A gap came.
     pub(super) fn gap(&mut self, gap: &Gap) {
         self.in_gap |= !gap.skip;
-        if !gap.skip {
+        if !gap.reaches_back() {
             return;
         }
         let tells_of = |owed: &Owed| gap.reaches(owed.around.0, owed.around.1);
         self.owed
             .retain(|_, owed| !gap.spans(owed.due.time) && !tells_of(owed));
+        if !gap.skip {
+            return;
+        }
         // The last ones may have been skipped, too.
         let mut before = self.around.map(|(low, _)| low);
         for due in &self.expected {

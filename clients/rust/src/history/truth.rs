@@ -1,6 +1,6 @@
 //! The lines there were.
 
-use super::chain::{ByDigest, PART};
+use super::chain::{ByDigest, Digests, PART};
 use super::entry::{Held, received};
 use super::{digest, mix};
 use crate::proto::{LogEntry, Stream};
@@ -26,6 +26,7 @@ pub(super) struct Written {
     pub(super) time: Option<i64>,
     pub(super) stream: Stream,
     pub(super) unterminated: bool,
+    pub(super) excused: bool,
 }
 
 /// Lines over it may come truncated; their bytes are kept.
@@ -41,6 +42,8 @@ pub struct Truth {
     pub(super) untimed: bool,
     /// Of lines of several parts, the digests of their ends.
     pub(super) ends: ByDigest<usize>,
+    /// And of their beginnings.
+    pub(super) begins: Digests,
     /// Of lines known truncated only, the digests of what was left.
     heads: ByDigest<usize>,
     long: Vec<(usize, Box<[u8]>)>,
@@ -79,19 +82,23 @@ impl Truth {
 
     /// The next line, stored in parts of 16 KiB.
     pub fn push(&mut self, line: &Line<'_>) {
-        let cuts = (1..line.bytes.len().div_ceil(PART)).map(|part| part * PART);
+        // The LF may stand alone.
+        let cuts = (1..=line.bytes.len() / PART).map(|part| part * PART);
         let cuts: Vec<_> = cuts.rev().take(ENDS).collect();
         self.push_parts(line, &cuts);
     }
 
     /// The next line, stored in parts that begin at its start and at `cuts`.
-    /// Where its first parts may be gone, its end alone may come.
+    /// Where parts of it are gone, its end may come behind the gap, and before it
+    /// its beginning as unterminated.
     pub fn push_parts(&mut self, line: &Line<'_>, cuts: &[usize]) {
         let nth = self.lines.len();
         let of = |bytes| digest(line.stream.into(), bytes, line.unterminated);
         for cut in cuts {
-            self.ends
-                .insert(key(of(&line.bytes[*cut..]), line.time), nth);
+            let (begin, end) = line.bytes.split_at(*cut);
+            self.ends.insert(key(of(end), line.time), nth);
+            let begin = digest(line.stream.into(), begin, true);
+            self.begins.insert(key(begin, line.time));
         }
         if line.bytes.len() > LONG {
             self.long.push((nth, line.bytes.into()));
@@ -102,7 +109,15 @@ impl Truth {
             time: line.time,
             stream: line.stream,
             unterminated: line.unterminated,
+            excused: false,
         });
+    }
+
+    /// The line pushed last is not held against a chain that lacks it.
+    pub fn excuse(&mut self) {
+        if let Some(last) = self.lines.last_mut() {
+            last.excused = true;
+        }
     }
 
     /// The next line, as it came in an entry; one that was truncated is known by
@@ -127,6 +142,7 @@ impl Truth {
             time: line.time,
             stream: line.stream,
             unterminated: line.unterminated,
+            excused: false,
         });
     }
 

@@ -74,7 +74,7 @@ enum Tampering {
     OtherBytes,
     OtherStream,
     OtherTime,
-    Late,
+    NotLate,
     SkippingCursor,
     RepeatingCursor,
 }
@@ -90,7 +90,7 @@ const ALL: [Tampering; 13] = [
     Tampering::OtherBytes,
     Tampering::OtherStream,
     Tampering::OtherTime,
-    Tampering::Late,
+    Tampering::NotLate,
     Tampering::SkippingCursor,
     Tampering::RepeatingCursor,
 ];
@@ -115,7 +115,10 @@ fn tamper(steps: &mut Vec<Step>, how: Tampering, pick: Index) -> Option<()> {
                 .filter(|at| resumed(at) && in_time(at))
                 .collect()
         }
-        Tampering::Late => kept.into_iter().filter(in_time).collect(),
+        Tampering::NotLate => {
+            let late = |at: &usize| entry(at) && !in_time(at);
+            kept.into_iter().filter(late).collect()
+        }
         _ => kept.into_iter().filter(entry).collect(),
     };
     if places.is_empty() {
@@ -155,7 +158,7 @@ fn falsify(step: &mut Step, how: Tampering) {
             };
         }
         (Step::Entry(entry), Tampering::OtherTime) => entry.time += 1,
-        (Step::Entry(entry), _) => entry.late = true,
+        (Step::Entry(entry), _) => entry.late = false,
         _ => {}
     }
 }

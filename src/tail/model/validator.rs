@@ -1,0 +1,119 @@
+//! The clients' validator judges what the machines hand on, as it would judge a
+//! server.
+
+use proptest::prelude::*;
+use pulsetail_client::history::{Chain, Entry, Gap, Least, Line, Rules, Truth, Verdict as Outcome};
+use pulsetail_client::proto;
+
+use super::Verdict;
+use super::driver::{Driver, Segment};
+use super::log::{Log, Span};
+use super::op::Op;
+use crate::docker::Stream;
+use crate::tail::{Delivery, GapCause};
+
+/// Lines that were wanted, to the last: each came in its place, came late, or lies
+/// in a gap. Of those of which a read left out records, it is enough that some gap
+/// was told: its times can be off, and its cause another.
+pub(super) fn holds(driver: &Driver) -> Verdict {
+    let (log, delivered) = (&driver.log, &driver.delivered);
+    let Some(Segment { start, wanted, .. }) = driver.segments.first() else {
+        return Ok(());
+    };
+    let told = delivered
+        .iter()
+        .any(|delivery| matches!(delivery, Delivery::Gap(_)));
+    let skipped = |span: &Span| (span.first..=span.last).any(|at| driver.skipped.contains(&at));
+    let mut truth = Truth::new().from_first().to_last();
+    for span in log.lines_behind(*start..log.end(), *wanted) {
+        let line = Line {
+            stream: stream(span.line.stream),
+            time: Some(span.line.time),
+            bytes: &span.line.text,
+            unterminated: span.line.unterminated,
+        };
+        truth.push_parts(&line, &cuts(log, &span));
+        if told && skipped(&span) {
+            truth.excuse();
+        }
+    }
+    let report = chain(delivered).judge(Some(&truth));
+    let violated = report.verdict(&Least::default()) == Outcome::Violated;
+    prop_assert!(!violated, "{}", report);
+    Ok(())
+}
+
+fn chain(delivered: &[Delivery]) -> Chain {
+    let mut chain = Chain::new(Rules::default());
+    for delivery in delivered {
+        match delivery {
+            Delivery::Entry(entry) => chain.entry(&received(entry, false)),
+            Delivery::Late(entry, _) => chain.entry(&received(entry, true)),
+            Delivery::Gap(gap) => chain.gap(Gap {
+                skip: gap.cause == GapCause::EngineSkip,
+                after_time: gap.after,
+                before_time: gap.before,
+                certain: gap.certain,
+                missing_entries: gap.missing,
+            }),
+            Delivery::Verified | Delivery::Replaced | Delivery::At(_) => {}
+        }
+    }
+    chain
+}
+
+fn received(entry: &crate::tail::Entry, late: bool) -> Entry<'_> {
+    Entry {
+        stream: stream(entry.stream),
+        time: entry.time,
+        ordinal: entry.ordinal,
+        bytes: &entry.line,
+        unterminated: entry.unterminated,
+        truncated_bytes: entry.truncated_bytes,
+        late,
+    }
+}
+
+fn stream(stream: Stream) -> proto::Stream {
+    match stream {
+        Stream::Stdout => proto::Stream::Stdout,
+        Stream::Stderr => proto::Stream::Stderr,
+        Stream::Tty => proto::Stream::Tty,
+    }
+}
+
+/// Where the records of a line begin, but for the first.
+fn cuts(log: &Log, span: &Span) -> Vec<usize> {
+    let of_line = log.records[span.first..span.last].iter();
+    let of_line = of_line.filter(|r| (r.stream, r.time) == (span.line.stream, span.line.time));
+    let mut end = 0;
+    let ends = of_line.map(|record| {
+        end += record.payload.len();
+        end
+    });
+    ends.collect()
+}
+
+#[test]
+fn what_is_tampered_with_is_told() {
+    let finished = || {
+        let mut driver = Driver::new(Log::new(false), 0);
+        driver.settle();
+        driver.apply(&Op::Burst(Stream::Stdout, 20));
+        driver.finish();
+        driver
+    };
+    holds(&finished()).unwrap();
+    let tampered = |tamper: fn(&mut Vec<Delivery>, usize)| {
+        let mut driver = finished();
+        let entry = |delivery: &Delivery| matches!(delivery, Delivery::Entry(_));
+        let first = driver.delivered.iter().position(entry);
+        tamper(&mut driver.delivered, first.expect("there are lines"));
+        holds(&driver).is_err()
+    };
+    assert!(tampered(|delivered, at| drop(delivered.remove(at))));
+    assert!(tampered(|delivered, at| delivered.swap(at, at + 1)));
+    assert!(tampered(
+        |delivered, at| delivered.insert(at, delivered[at].clone())
+    ));
+}
