@@ -123,6 +123,11 @@ impl Replay {
         self.owed
             .retain(|_, owed| !gap.spans(owed.due.time) && !tells_of(owed));
         if !gap.skip {
+            let times = [gap.after_time, gap.before_time];
+            let within = |due: &&Due| gap.spans(due.time) && !times.contains(&Some(due.time));
+            for due in self.expected.iter().filter(within) {
+                self.waiting.remove(&due.unique);
+            }
             return;
         }
         // The last ones may have been skipped, too.
