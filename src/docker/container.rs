@@ -91,10 +91,8 @@ pub struct Container {
     pub tty: bool,
     /// Log driver, such as `json-file`.
     pub log_driver: String,
-    /// Bytes the engine keeps at most; 0: unbounded or unknown.
-    pub retention_bytes: u64,
-    /// Bytes at which the engine begins another log file; 0: never, or unknown.
-    pub file_bytes: u64,
+    /// What the engine keeps of its log.
+    pub files: Files,
     /// Whether the engine stores nothing that could be read back.
     pub unreadable: Option<&'static str>,
     /// Creation, ns since the Unix epoch.
@@ -137,8 +135,7 @@ impl Container {
             state,
             exit_code: exit_code.and_then(|code| i32::try_from(code).ok()),
             tty: config.tty.unwrap_or_default(),
-            retention_bytes: retention(&log),
-            file_bytes: file_bytes(&log),
+            files: Files::of(&log),
             unreadable: unreadable(&log),
             log_driver: log.typ.unwrap_or_default(),
             created: instant(answer.created),
@@ -167,22 +164,45 @@ fn option<'a>(log: &'a HostConfigLogConfig, key: &str) -> Option<&'a str> {
     options.get(key).map(String::as_str)
 }
 
-/// Source: moby `daemon/logger/local` (20 MB × 5 unless told) and
-/// `jsonfilelog` (no rotation unless `max-size` is given, 1 file).
-fn retention(log: &HostConfigLogConfig) -> u64 {
-    let files = if is_local(log) { 5 } else { 1 };
-    let size = file_bytes(log);
-    let given = option(log, "max-file").and_then(|n| n.parse().ok());
-    size.saturating_mul(given.unwrap_or(files))
+/// The files that a log is stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Files {
+    /// Bytes of a file at which the engine begins the next; 0: it does not, or
+    /// that is not known.
+    pub bytes: u64,
+    /// Files kept.
+    pub most: u64,
 }
 
-fn file_bytes(log: &HostConfigLogConfig) -> u64 {
-    let size = if is_local(log) { "20m" } else { "0" };
-    bytes_of(option(log, "max-size").unwrap_or(size))
-}
+impl Files {
+    /// Source: moby `daemon/logger/jsonfilelog` (no rotation unless `max-size` is
+    /// given, 1 file), `local` (20 MB × 5 unless told) and, for what other drivers
+    /// keep to be read, `loggerutils/cache` (the same under names of its own).
+    fn of(log: &HostConfigLogConfig) -> Self {
+        let (size, files, [size_key, files_key]) = match log.typ.as_deref() {
+            Some("json-file") => ("0", 1, ["max-size", "max-file"]),
+            Some("local") => ("20m", 5, ["max-size", "max-file"]),
+            Some("journald" | "none") | None => return Self::default(),
+            Some(_) => ("20m", 5, ["cache-max-size", "cache-max-file"]),
+        };
+        Self {
+            bytes: bytes_of(option(log, size_key).unwrap_or(size)),
+            most: option(log, files_key)
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(files),
+        }
+    }
 
-fn is_local(log: &HostConfigLogConfig) -> bool {
-    log.typ.as_deref() == Some("local")
+    /// Bytes kept at most; 0: unbounded, or not known.
+    pub fn retention(self) -> u64 {
+        self.bytes.saturating_mul(self.most)
+    }
+
+    /// Bytes stored at least where the engine has deleted any: it deletes the
+    /// oldest file as it begins another.
+    pub fn kept(self) -> u64 {
+        self.bytes.saturating_mul(self.most.saturating_sub(1))
+    }
 }
 
 fn bytes_of(text: &str) -> u64 {
@@ -229,11 +249,22 @@ mod tests {
 
     #[test]
     fn retention_is_size_times_files_with_the_drivers_own_defaults() {
-        assert_eq!(retention(&log("json-file", &[])), 0);
-        assert_eq!(retention(&log("json-file", &[("max-size", "1m")])), 1 << 20);
-        let rotated = log("json-file", &[("max-size", "100k"), ("max-file", "3")]);
-        assert_eq!(retention(&rotated), 300 << 10);
-        assert_eq!(retention(&log("local", &[])), 100 << 20);
+        let retention = |driver, options: &[_]| Files::of(&log(driver, options)).retention();
+        assert_eq!(retention("json-file", &[]), 0);
+        assert_eq!(retention("json-file", &[("max-size", "1m")]), 1 << 20);
+        let three = [("max-size", "100k"), ("max-file", "3")];
+        assert_eq!(retention("json-file", &three), 300 << 10);
+        assert_eq!(retention("local", &[]), 100 << 20);
+        assert_eq!(retention("journald", &[]), 0);
+        let cached = [("cache-max-size", "1m"), ("max-size", "1k")];
+        assert_eq!(retention("awslogs", &cached), 5 << 20);
+    }
+
+    #[test]
+    fn nothing_was_deleted_while_less_than_all_files_but_one_is_stored() {
+        let kept = |options: &[_]| Files::of(&log("json-file", options)).kept();
+        assert_eq!(kept(&[("max-size", "100k"), ("max-file", "3")]), 200 << 10);
+        assert_eq!(kept(&[("max-size", "100k")]), 0);
     }
 
     #[test]

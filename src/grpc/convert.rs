@@ -51,7 +51,7 @@ pub(crate) fn container(container: &Container, subscribers: usize) -> proto::Con
         create_time: container.created.map(timestamp),
         start_time: container.started.map(timestamp),
         finish_time: container.finished.map(timestamp),
-        retention_bytes: container.retention_bytes,
+        retention_bytes: container.files.retention(),
         subscribers: u32::try_from(subscribers).unwrap_or(u32::MAX),
     }
 }

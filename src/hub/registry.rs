@@ -185,7 +185,7 @@ impl Registry {
         let major = engine.map_or(0, |engine| engine.major());
         // Before 23 a stream can lose its place anywhere as files rotate.
         let is_exact = engine.is_some_and(|engine| engine.kind == "docker" && major >= 23);
-        let skips = match (container.file_bytes, is_exact) {
+        let skips = match (container.files.bytes, is_exact) {
             (0, _) if container.log_driver == "json-file" => Skips::Never,
             (0, _) | (_, false) => Skips::Anywhere,
             (bytes, true) => Skips::Files(bytes),
@@ -195,6 +195,7 @@ impl Registry {
             max_line: self.reading.max_line,
             orientation: ORIENTATION,
             skips,
+            kept: container.files.kept(),
             dialect: Dialect::of(&container.log_driver, major),
             seed: fastrand::u64(..),
         }

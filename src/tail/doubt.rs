@@ -24,6 +24,11 @@ const FASTEST: u64 = 8_000_000_000;
 const RECORD_COST: u64 = 256;
 const BYTE_COST: u64 = 6;
 
+/// Bytes that a record takes on disk at most.
+pub(crate) fn stored_at_most(record: &Record) -> u64 {
+    record.payload.len() as u64 * BYTE_COST + RECORD_COST
+}
+
 /// Where an engine's live stream can skip records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Skips {
@@ -77,8 +82,7 @@ impl Doubt {
 
     /// A record read, from a lease or not.
     pub(crate) fn count(&mut self, record: &Record) {
-        let bytes = record.payload.len() as u64 * BYTE_COST + RECORD_COST;
-        self.unrotated = self.unrotated.saturating_sub(bytes);
+        self.unrotated = self.unrotated.saturating_sub(stored_at_most(record));
         self.newest = self.newest.max(Some(record.time));
     }
 
@@ -131,11 +135,6 @@ impl Doubt {
 
     pub(crate) fn is_full(&self) -> bool {
         self.ids.len() >= MOST
-    }
-
-    /// Whether `record` is the first one in doubt.
-    pub(crate) fn is_next(&self, record: &Record) -> bool {
-        self.ids.front() == Some(&id(record))
     }
 
     /// Records not compared yet.

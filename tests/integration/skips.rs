@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use pulsetail::proto::{GapCause, StreamLogsRequest};
-use pulsetail_sim::{Container, Driver, Fault, Sim};
+use pulsetail_sim::{Container, Driver, Engine, Fault, Sim};
 
-use crate::harness::{Server, all, engine, followed, until};
+use crate::harness::{Server, all, engine, engine_of, followed, until};
 use crate::subscriber::{Subscriber, text};
 
 const SKIPPED: usize = 5;
@@ -170,4 +170,43 @@ async fn progress_says_up_to_when_all_is_delivered() {
     );
     assert!(verified.seconds > 0 && verified.seconds <= now.seconds);
     drop(end);
+}
+
+/// What a subscriber is told that was there before the first line, where the
+/// engine's stream can skip anything and brings only the last `brought` lines.
+async fn joined_empty(driver: Driver, brought: usize) -> Subscriber {
+    let sim = engine_of(Engine::docker_20_10());
+    let web = sim.container("web").driver(driver).run();
+    web.fault(Fault::skip(100 - brought).on_follow());
+    let server = Server::start_with(&sim, &["--rotation=300ms"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    subscriber.caught_up().await;
+    write(&web, 0..100);
+    subscriber.entries(brought).await;
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    web.stdout("end\n");
+    subscriber.until(|s| s.texts().contains(&"end")).await;
+    server.stop().await;
+    subscriber
+}
+
+#[tokio::test]
+async fn a_skip_of_a_logs_very_first_records_that_are_deleted_is_told() {
+    let driver = Driver::json_file().max_size(1_000).max_file(1);
+    let probe = engine().container("probe").driver(driver.clone()).run();
+    write(&probe, 0..100);
+    let kept = probe.records().len();
+    assert!((1..100).contains(&kept));
+    let subscriber = joined_empty(driver, kept).await;
+    let causes: Vec<_> = subscriber.gaps().iter().map(|gap| gap.cause()).collect();
+    assert_eq!(causes, [GapCause::EngineSkip]);
+}
+
+#[tokio::test]
+async fn a_skip_of_a_logs_very_first_records_that_are_kept_is_mended_without_a_gap() {
+    let driver = Driver::json_file().max_size(100_000).max_file(3);
+    let subscriber = joined_empty(driver, 40).await;
+    let came: BTreeSet<_> = subscriber.texts().into_iter().map(str::to_owned).collect();
+    assert_eq!(came.len(), 101);
+    assert!(subscriber.gaps().is_empty());
 }

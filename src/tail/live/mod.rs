@@ -34,6 +34,8 @@ pub struct Settings {
     pub dialect: Dialect,
     /// Where the engine's live stream may skip records.
     pub skips: Skips,
+    /// Bytes stored at least where the engine has deleted any; 0: not known.
+    pub kept: u64,
     /// Records read at most, as a log is joined, to learn of a line open on a
     /// stream that wrote none of the last ones. Each costs the engine about
     /// 10 µs; a line that began before them comes without its beginning.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::anchor::{Anchor, Finder, Tracker};
-use super::super::doubt::{Skips, Walk};
+use super::super::doubt::{Skips, Walk, stored_at_most};
 use super::super::line::Joiner;
 use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
 use super::{Live, Phase};
@@ -18,8 +18,11 @@ pub(super) enum Pass {
     /// record.
     Compare(Box<Walk>),
     /// The same, where that is gone: from the oldest record on, if it has not been
-    /// deleted meanwhile.
-    CompareAll(Anchor),
+    /// deleted meanwhile. `whole`: none had been before it.
+    CompareAll {
+        oldest: Anchor,
+        whole: bool,
+    },
     Deliver,
     /// The anchor is gone: all that is left is new.
     Gap,
@@ -35,12 +38,15 @@ pub(super) struct Search {
     at_seen: bool,
     /// The first record of the snapshot.
     oldest: Option<Anchor>,
+    /// Bytes on disk, at most, of what the snapshot brought.
+    stored: u64,
 }
 
 impl Search {
     fn is_at(&mut self, record: &Record) -> bool {
         self.oldest
             .get_or_insert_with(|| Tracker::default().push(record));
+        self.stored = self.stored.saturating_add(stored_at_most(record));
         self.at_seen |= self.at.is_at(record);
         self.base.as_mut().is_some_and(|base| base.is_at(record))
     }
@@ -71,10 +77,11 @@ impl Live {
                 walk.step(record, &mut self.doubt, self.taken, out);
                 self.compared();
             }
-            Pass::CompareAll(oldest) if oldest.is_like(&record) => {
-                self.compare_all(record, out);
+            Pass::CompareAll { oldest, whole } if oldest.is_like(&record) => {
+                let whole = *whole;
+                self.compare_all(record, whole, out);
             }
-            Pass::CompareAll(_) => return self.find(Tail::All),
+            Pass::CompareAll { .. } => return self.find(Tail::All),
             Pass::Deliver => self.deliver_stored(record, out),
             Pass::Gap => {
                 *pass = Pass::Deliver;
@@ -106,7 +113,7 @@ impl Live {
                 self.tell_skip(self.tracker.anchor().map(|at| at.time), out);
                 self.doubt.clear();
             }
-            Pass::Gap | Pass::CompareAll(_) => self.gap(None, out),
+            Pass::Gap | Pass::CompareAll { .. } => self.gap(None, out),
         }
         self.synced(now, out)
     }
@@ -136,6 +143,7 @@ impl Live {
             at: Finder::new(at, whole),
             at_seen: false,
             oldest: None,
+            stored: 0,
         };
         self.snapshot(tail, Pass::Find(search))
     }
@@ -150,7 +158,11 @@ impl Live {
                 self.find(Tail::Last(want.saturating_mul(WIDEN)))
             }
             (Tail::Last(_), _) if search.saw_likeness() => self.find(Tail::All),
-            (_, Some(oldest)) => self.snapshot(Tail::All, Pass::CompareAll(oldest)),
+            (_, Some(oldest)) => {
+                let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
+                let whole = from_start && search.stored < self.settings.kept;
+                self.snapshot(Tail::All, Pass::CompareAll { oldest, whole })
+            }
             (_, None) => self.snapshot(Tail::All, Pass::Gap),
         }
     }
@@ -165,13 +177,13 @@ impl Live {
         Next::Snapshot(tail)
     }
 
-    /// The last verified record is gone: what was skipped may be, too.
-    fn compare_all(&mut self, first: Record, out: &mut Vec<Delivery>) {
+    /// The last verified record is gone, and unless the log is still `whole`, what
+    /// was skipped may be, too.
+    fn compare_all(&mut self, first: Record, whole: bool, out: &mut Vec<Delivery>) {
         let Some(at) = self.tracker.anchor() else {
             return;
         };
-        let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
-        if !from_start || !self.doubt.is_next(&first) {
+        if !whole {
             self.tell_skip(Some(first.time), out);
         }
         let joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
@@ -214,10 +226,10 @@ impl Live {
     fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
         // A line whose beginning is known and whose end is gone.
         flush(&mut self.joiner, self.tracker.anchor(), out);
-        let last = match self.doubt.verified() {
-            Some(verified) => verified.anchor,
-            None => self.tracker.anchor(),
-        };
+        let last = self.tracker.anchor();
+        if !self.doubt.is_empty() {
+            self.tell_skip(last.map(|last| last.time), out);
+        }
         self.tracker = Tracker::default();
         self.doubt.clear();
         let cause = match self.settings.skips {

@@ -72,6 +72,7 @@ impl Driver {
             max_line: MAX_LINE,
             dialect: Dialect::default(),
             skips: Skips::Anywhere,
+            kept: 0,
             seed,
         });
         let mut driver = Self {
