@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::docker::{self, Connector, Engine, Inventory, Reach};
 use crate::grpc::{self, Address, Compression, Health, Listener, Server};
 use crate::hub::{Registry, Tasks};
+use crate::supervisor::Timings;
 
 /// What is left to be done after the streams have ended.
 const REST: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ pub struct App {
     engine_tasks: Tasks,
     keepers: Keepers,
     compression: Compression,
-    drain_deadline: Duration,
+    timings: Timings,
 }
 
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl App {
                 inventory,
             },
             compression: config.compression,
-            drain_deadline: config.drain_deadline,
+            timings: config.timings,
         })
     }
 
@@ -157,6 +158,14 @@ impl App {
         self,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let timings = self.timings;
+        info!(
+            detection = ?timings.detection(),
+            stall_detection = ?timings.stall_detection(),
+            recovery = ?timings.recovery(),
+            stop_grace = ?timings.stop_grace,
+            "bounds"
+        );
         let (draining, stop) = (CancellationToken::new(), self.engine_tasks.stop.clone());
         let tasks = TaskTracker::new();
         let Keepers {
@@ -194,7 +203,7 @@ impl App {
             outcome = &mut served => outcome,
             () = shutdown => {
                 draining.cancel();
-                timeout(self.drain_deadline, served).await.unwrap_or_else(|_late| {
+                timeout(self.timings.drain, served).await.unwrap_or_else(|_late| {
                     warn!("drain deadline passed, cutting what is left");
                     Ok(())
                 })

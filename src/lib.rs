@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod supervisor;
+
 pub mod docker;
 pub mod tail;
 

@@ -1,6 +1,7 @@
 //! Settings: flags over environment over file, all wrong ones reported at once.
 
 mod settings;
+mod timings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use settings::{SETTINGS, variable};
 
 use crate::grpc::{Address, Compression};
 use crate::hub::Reading;
+use crate::supervisor::Timings;
 use crate::telemetry::Format;
 
 /// Settings of `serve`, checked.
@@ -31,8 +33,8 @@ pub struct Config {
     pub reading: Reading,
     /// What batches are compressed with.
     pub compression: Compression,
-    /// How long a stop waits for clients.
-    pub drain_deadline: Duration,
+    /// Every time that anything relies on, in order.
+    pub timings: Timings,
     /// Least level of the service's own log.
     pub log_level: LevelFilter,
     /// Form of that log.
@@ -185,6 +187,23 @@ fn check(
         address.and_then(local)
     };
     let unspecified = SocketAddr::from(([127, 0, 0, 1], 0));
+    // A wrong one is reported by itself: the orders are checked as if it were right.
+    let rotation = checker.one("rotation", timings::ROTATION, |text| {
+        within(text, Duration::from_millis(100), Duration::from_secs(600))
+    });
+    let drain = checker.one("drain-deadline", timings::DRAIN, |text| {
+        within(text, Duration::from_secs(1), Duration::from_secs(600))
+    });
+    let max_line = checker.one("max-line", timings::MAX_LINE, |text| {
+        size(text, 1 << 10, 3 << 20)
+    });
+    let timings = Timings::try_new(timings::wishes(rotation, drain, max_line));
+    let timings = timings.unwrap_or_else(|violations| {
+        checker
+            .problems
+            .extend(violations.iter().map(ToString::to_string));
+        timings::DEFAULT
+    });
     let config = Config {
         listen: checker.all("listen", |text| match text.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(Address::Unix(path.into())),
@@ -194,22 +213,18 @@ fn check(
         admin_listen: checker.one("admin-listen", unspecified, socket),
         engine: checker.all("engine", |text| Ok(text.to_owned())).pop(),
         reading: Reading {
-            rotation: checker.one("rotation", Duration::ZERO, |text| {
-                within(text, Duration::from_millis(100), Duration::from_secs(600))
-            }),
+            rotation,
             linger: checker.one("linger", Duration::ZERO, |text| {
                 within(text, Duration::ZERO, Duration::from_secs(3_600))
             }),
-            max_line: checker.one("max-line", 0, |text| size(text, 1 << 10, 3 << 20)),
+            max_line,
         },
         compression: checker.one("compression", Compression::Off, |text| match text {
             "off" => Ok(Compression::Off),
             "gzip" => Ok(Compression::Gzip),
             _ => Err("is neither off nor gzip".to_owned()),
         }),
-        drain_deadline: checker.one("drain-deadline", Duration::ZERO, |text| {
-            within(text, Duration::from_secs(1), Duration::from_secs(600))
-        }),
+        timings,
         log_level: checker.one("log-level", LevelFilter::INFO, |text| {
             text.parse().map_err(|_| "is no level".to_owned())
         }),
@@ -298,6 +313,13 @@ mod tests {
                 "{origin}: {problems:#?}"
             );
         }
+    }
+
+    #[test]
+    fn orders_that_do_not_hold_are_reported_beside_wrong_values() {
+        let ConfigError(problems) = loaded(&["--drain-deadline=2s", "--linger=x"]).unwrap_err();
+        let write = "write deadline (15s) <= drain deadline (2s) does not hold";
+        assert!(problems.len() == 2 && problems[0] == write, "{problems:#?}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub(super) const SETTINGS: [Setting; 11] = [
         "drain-deadline",
         "DURATION",
         "20s",
-        "How long a stop waits for clients that do not read; 1s to 10m",
+        "How long a stop waits for clients that do not read; 15s to 10m",
     ),
     Setting {
         key: "allow-remote-plaintext",

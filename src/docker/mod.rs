@@ -23,3 +23,8 @@ pub use probe::{Reach, probe};
 pub use record::{PART_BYTES, Record, Stream};
 pub use timestamp::now;
 pub use transport::{Connector, TlsSettings};
+
+pub(crate) use probe::{FAILURES as PING_FAILURES, INTERVAL as PING_INTERVAL};
+pub(crate) use transport::{
+    BETWEEN as READ_DEADLINE, HEAD as OPEN_DEADLINE, PING as PING_DEADLINE,
+};

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use super::engine::{Engine, EngineError};
 
 /// Two failures in a row, each at most 1 s late, are seen within 5 s.
-const INTERVAL: Duration = Duration::from_millis(1_500);
-const FAILURES: u32 = 2;
+pub(crate) const INTERVAL: Duration = Duration::from_millis(1_500);
+pub(crate) const FAILURES: u32 = 2;
 
 /// What the last pings say.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,13 +32,17 @@ pub use accept::{Address, Listener};
 pub use health::Health;
 pub use server::{Compression, Server};
 
+pub(crate) use outlet::WRITE_DEADLINE;
+pub(crate) use server::OVERHEAD;
+pub(crate) use stream::PROGRESS;
+
 use crate::proto;
 
 /// Streams of one connection; tonic's own default is no limit.
 const STREAMS_PER_CONNECTION: u32 = 1_000;
 /// A client that does not answer pings is gone.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
+pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: u32 = 16 * 1024;
 
 /// Serves on `listeners` until `stop` is cancelled and every stream has ended.

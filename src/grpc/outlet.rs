@@ -18,7 +18,7 @@ use crate::hub::Pace;
 use crate::proto::{self, ClosingReason, stream_logs_response::Event};
 
 /// A client that takes nothing for so long is closed.
-const WRITE_DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 /// Flushes made ahead of the client, beside `closing`, which has its place from
 /// the beginning.
 const AHEAD: usize = 2;

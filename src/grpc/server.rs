@@ -19,6 +19,10 @@ use crate::tail::{Cursor, MAX_CURSOR};
 
 /// Largest request, in bytes of protobuf: 4,096 cursors fit.
 pub(crate) const MAX_REQUEST: usize = 1024 * 1024;
+/// Bytes of a message beside its longest line: a batch closes when it has reached
+/// [`UNIT_BYTES`], and may hold one entry more; keys, times and cursor take less
+/// than 4 KiB beside the lines.
+pub(crate) const OVERHEAD: usize = 2 * UNIT_BYTES;
 /// Subscriptions at once, of all clients together.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
 
@@ -162,9 +166,7 @@ fn limits(max_line: usize) -> proto::Limits {
     let number = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     proto::Limits {
         max_line_bytes: number(max_line),
-        // A batch closes when it has reached UNIT_BYTES, and may hold one entry
-        // more; keys, times and cursor take less than 4 KiB beside the lines.
-        max_response_bytes: number(2 * UNIT_BYTES + max_line),
+        max_response_bytes: number(OVERHEAD + max_line),
         max_request_bytes: number(MAX_REQUEST),
         max_containers: number(MAX_CONTAINERS),
         max_cursor_bytes: number(MAX_CURSOR),

@@ -169,7 +169,7 @@ async fn a_client_that_does_not_read_delays_a_drain_by_its_deadline_alone() {
     let web = sim.container("web").run();
     let line = format!("{}\n", "x".repeat(10_000));
     (0..2_000).for_each(|_| web.stdout(&line));
-    let server = Server::start_with(&sim, &["--drain-deadline=1s"]).await;
+    let server = Server::start_with(&sim, &["--drain-deadline=15s"]).await;
     let (admin, readiness) = (server.admin, watch(&server, "").await);
     let mut stuck = server.logs();
     let unread = stuck
@@ -181,7 +181,7 @@ async fn a_client_that_does_not_read_delays_a_drain_by_its_deadline_alone() {
     let served = within(running.join_next()).await.unwrap();
     assert_eq!(served.unwrap(), Ok(()));
     assert!(
-        began.elapsed() < Duration::from_secs(10),
+        began.elapsed() < Duration::from_secs(19),
         "{:?}",
         began.elapsed()
     );

@@ -28,6 +28,7 @@ pub(crate) use frames::Framing;
 
 use self::io::EngineIo;
 use route::Route;
+pub(crate) use route::{BETWEEN, HEAD, PING};
 
 /// The newest API version whose meaning is known here: 1.52 drops the fields of
 /// events that older engines send alone.

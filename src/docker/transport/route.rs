@@ -16,11 +16,11 @@ use crate::docker::container::ContainerId;
 const MAX_DOCUMENT: usize = 64 * 1024 * 1024;
 const MAX_EVENT: usize = 1024 * 1024;
 
-const HEAD: Duration = Duration::from_secs(5);
+pub(crate) const HEAD: Duration = Duration::from_secs(5);
 const FIRST_BYTE: Duration = Duration::from_secs(5);
-const BETWEEN: Duration = Duration::from_secs(10);
+pub(crate) const BETWEEN: Duration = Duration::from_secs(10);
 /// Health promises the truth within 5 s: two of these and their interval fit.
-const PING: Duration = Duration::from_secs(1);
+pub(crate) const PING: Duration = Duration::from_secs(1);
 
 /// One request of the allow list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
