@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tracing::{debug, info};
 
-use super::backoff::Backoff;
 use super::container::{Container, ContainerId};
 use super::engine::{Engine, EngineError, Event, Identity};
 use super::probe::Reach;
 use super::timestamp::now;
+use crate::supervisor::Backoff;
 
 const RELIST: Duration = Duration::from_secs(30);
 /// Inspections under way at once.

@@ -4,7 +4,6 @@
 //! on a torn frame, waits without a deadline, or lets a client's text into a
 //! request.
 
-mod backoff;
 mod container;
 mod endpoint;
 mod engine;
@@ -14,7 +13,6 @@ mod record;
 mod timestamp;
 mod transport;
 
-pub use backoff::Backoff;
 pub use container::{Container, ContainerId, State};
 pub use endpoint::{Surroundings, find};
 pub use engine::{Engine, EngineError, Event, Identity, Records, Tail};

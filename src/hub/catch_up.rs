@@ -17,7 +17,8 @@ use super::pack::Packer;
 use super::reader::Source;
 use super::slots::Slot;
 use super::unit::Unit;
-use crate::docker::{Backoff, Container, EngineError, Record};
+use crate::docker::{Container, EngineError, Record};
+use crate::supervisor::Backoff;
 use crate::tail::{Event, From, GapCause, History, Next, OpenLines, Position, Settings, Until};
 
 /// Units read ahead of the subscriber.

@@ -10,7 +10,8 @@ use super::reader::Source;
 use super::registry::Registry;
 use super::subscription::lost;
 use super::unit::UNIT_BYTES;
-use crate::docker::{Backoff, Container, EngineError, Record, Tail};
+use crate::docker::{Container, EngineError, Record, Tail};
+use crate::supervisor::Backoff;
 use crate::tail::{Border, Event, Next, Page, Paging, Query};
 
 /// Records taken per turn.

@@ -15,7 +15,8 @@ use super::pace::Pace;
 use super::pack::Packer;
 use super::runs::Runs;
 use super::unit::Content;
-use crate::docker::{Backoff, Container, Engine, EngineError, Inventory, Reach, Record, Tail, now};
+use crate::docker::{Container, Engine, EngineError, Inventory, Reach, Record, Tail, now};
+use crate::supervisor::Backoff;
 use crate::tail::{Cursor, Delivery, Event, GapCause, Live, Next, Settings};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
