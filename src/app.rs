@@ -16,10 +16,10 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::docker::{self, Connector, Engine, Inventory, Reach};
+use crate::docker::{self, Connector, Engine, Feed, Inventory, Keeper, Probe, Reach, Seen};
 use crate::grpc::{self, Address, Compression, Health, Listener, Server};
 use crate::hub::{Registry, Tasks};
-use crate::supervisor::Timings;
+use crate::supervisor::{Breaker, Kind, Spec, Supervisor, Timings};
 
 /// What is left to be done after the streams have ended.
 const REST: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ pub struct App {
     listeners: Vec<Listener>,
     admin: TcpListener,
     engine_tasks: Tasks,
+    supervisor: Supervisor,
     keepers: Keepers,
     compression: Compression,
     timings: Timings,
@@ -42,6 +43,57 @@ struct Keepers {
     endpoint: String,
     reach: watch::Sender<Reach>,
     inventory: watch::Sender<Arc<Inventory>>,
+    breaker: Breaker,
+}
+
+impl Keepers {
+    /// Starts what keeps up with the engine as a whole.
+    fn start(self, supervisor: &Supervisor, runtime: &Handle) {
+        let spec = |name: &str, kind| Spec {
+            name: name.to_owned(),
+            kind,
+            container: None,
+        };
+        let Self {
+            engine,
+            endpoint,
+            reach,
+            inventory,
+            breaker,
+        } = self;
+        let (asked, gate) = (engine.clone(), breaker.clone());
+        let probe = spec("engine-probe", Kind::EngineProbe);
+        // The one that is asked for turns whatever the breaker says.
+        supervisor.start(probe, runtime, None, move |_permit| {
+            Probe::new(asked.clone(), endpoint.clone(), reach.clone(), gate.clone())
+        });
+        let (seen, listed) = (Seen::default(), inventory.subscribe());
+        let (followed, hints) = (engine.clone(), seen.clone());
+        let feed = spec("event-feed", Kind::EventFeed);
+        supervisor.start(feed, runtime, Some(breaker.clone()), move |_permit| {
+            Feed::new(followed.clone(), listed.clone(), hints.clone())
+        });
+        let keeper = spec("inventory", Kind::Inventory);
+        supervisor.start(keeper, runtime, Some(breaker), move |permit| {
+            Keeper::new(engine.clone(), inventory.clone(), seen.clone(), permit)
+        });
+    }
+}
+
+/// A supervisor that is watched, until this is dropped.
+struct Watched(Supervisor);
+
+impl Watched {
+    fn begin(supervisor: &Supervisor) -> io::Result<Self> {
+        supervisor.watch()?;
+        Ok(Self(supervisor.clone()))
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.stop_all();
+    }
 }
 
 /// Why the server does not start.
@@ -76,6 +128,8 @@ impl App {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
+        let supervisor = Supervisor::new(config.timings, engine_tasks.tracker.clone());
+        let breaker = Breaker::default();
         let registry = Arc::new(Registry::new(
             engine.clone(),
             reach.subscribe(),
@@ -94,11 +148,13 @@ impl App {
             listeners,
             admin: admin.map_err(|e| StartError::Listen(config.admin_listen.to_string(), e))?,
             engine_tasks,
+            supervisor,
             keepers: Keepers {
                 engine,
                 endpoint,
                 reach,
                 inventory,
+                breaker,
             },
             compression: config.compression,
             timings: config.timings,
@@ -168,17 +224,9 @@ impl App {
         );
         let (draining, stop) = (CancellationToken::new(), self.engine_tasks.stop.clone());
         let tasks = TaskTracker::new();
-        let Keepers {
-            engine,
-            endpoint,
-            reach,
-            inventory,
-        } = self.keepers;
-        let reached = reach.subscribe();
-        self.engine_tasks
-            .spawn(docker::probe(engine.clone(), endpoint, reach));
-        self.engine_tasks
-            .spawn(docker::keep(engine, reached, inventory));
+        let _watched = Watched::begin(&self.supervisor)?;
+        self.keepers
+            .start(&self.supervisor, &self.engine_tasks.runtime);
         let admin = admin::serve(
             self.admin,
             Arc::clone(&self.registry),
@@ -210,6 +258,7 @@ impl App {
             }
         };
         stop.cancel();
+        self.supervisor.stop_all();
         tasks.close();
         self.engine_tasks.tracker.close();
         let rest = async { tokio::join!(tasks.wait(), self.engine_tasks.tracker.wait()) };

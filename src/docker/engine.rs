@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::container::{Container, ContainerId};
 use super::record::{Record, Stream};
+use super::records::Records;
 use super::transport::{Connector, Framing, NEWEST_MINOR, Transport};
 
 /// Longer than every deadline of the transport, which decides.
@@ -232,7 +233,7 @@ impl Engine {
                 request
             });
         let outputs = docker.logs(&id.to_string(), Some(options));
-        outputs.map(move |output| record_of(output?, tty)).boxed()
+        Records::new(outputs.map(move |output| record_of(output?, tty)))
     }
 
     /// Container events from now on. Events can be lost, repeated or reordered:
@@ -247,9 +248,6 @@ impl Engine {
         })
     }
 }
-
-/// Records as they come; it ends after its first error.
-pub type Records = futures_util::stream::BoxStream<'static, Result<Record, EngineError>>;
 
 fn record_of(output: LogOutput, tty: bool) -> Result<Record, EngineError> {
     let protocol = |text: &str| EngineError::Protocol(text.to_owned());

@@ -4,25 +4,29 @@
 //! events in silence. Whoever needs a container reads it here; a client's text is
 //! matched against this list and goes no further.
 
-use std::collections::BTreeMap;
-use std::pin::pin;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
-use tokio::sync::watch;
-use tokio::time::{interval, sleep};
+use futures_util::future::join_all;
+use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use super::container::{Container, ContainerId};
 use super::engine::{Engine, EngineError, Event, Identity};
-use super::probe::Reach;
 use super::timestamp::now;
-use crate::supervisor::Backoff;
+use super::verified::Verified;
+use crate::supervisor::{Failure, Permit, Task, Turn};
 
 const RELIST: Duration = Duration::from_secs(30);
-/// Inspections under way at once.
+/// Inspections under way at once, which are a turn.
 const INSPECTIONS: usize = 8;
+/// Hints kept; beyond, all is listed.
+const MAX_HINTS: usize = 1_000;
+/// Longest wait of a turn.
+const WAIT: Duration = Duration::from_secs(10);
 /// Shortest id prefix that names a container; the engine's own limit is 1.
 const MIN_PREFIX: usize = 4;
 
@@ -70,75 +74,239 @@ impl Inventory {
     }
 }
 
-/// Keeps the inventory until dropped.
-pub async fn keep(
+/// Containers of which the engine's events spoke, on their way from the [`Feed`] to
+/// the [`Keeper`]. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Seen(Arc<Hints>);
+
+#[derive(Debug, Default)]
+struct Hints {
+    hints: Mutex<(BTreeSet<ContainerId>, bool)>,
+    wake: Notify,
+}
+
+impl Seen {
+    fn add(&self, id: ContainerId) {
+        let mut hints = self.hints();
+        hints.0.insert(id);
+        // Too many to look at one by one: a list is cheaper.
+        if hints.0.len() > MAX_HINTS {
+            *hints = (BTreeSet::new(), true);
+        }
+        drop(hints);
+        self.0.wake.notify_one();
+    }
+
+    /// Events may be missing.
+    fn doubt(&self) {
+        self.hints().1 = true;
+        self.0.wake.notify_one();
+    }
+
+    fn take_doubt(&self) -> bool {
+        std::mem::take(&mut self.hints().1)
+    }
+
+    fn take(&self) -> Option<ContainerId> {
+        self.hints().0.pop_first()
+    }
+
+    fn hints(&self) -> MutexGuard<'_, (BTreeSet<ContainerId>, bool)> {
+        self.0.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the inventory. It alone writes it, in the order in which it asks.
+#[derive(Debug)]
+pub struct Keeper {
     engine: Engine,
-    mut reach: watch::Receiver<Reach>,
     inventory: watch::Sender<Arc<Inventory>>,
-) {
-    let mut backoff = Backoff::default();
-    loop {
-        if reach.wait_for(Reach::is_here).await.is_err() {
-            return;
+    seen: Seen,
+    permit: Permit,
+    identity: Option<Arc<Identity>>,
+    listing: Option<Listing>,
+    relist: Instant,
+}
+
+/// A list whose containers are being looked at.
+#[derive(Debug)]
+struct Listing {
+    asked: i64,
+    ids: Vec<ContainerId>,
+    containers: BTreeMap<ContainerId, Arc<Container>>,
+}
+
+impl Keeper {
+    /// A keeper of `inventory`, hurried by what is `seen`.
+    pub fn new(
+        engine: Engine,
+        inventory: watch::Sender<Arc<Inventory>>,
+        seen: Seen,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            engine,
+            inventory,
+            seen,
+            permit,
+            identity: None,
+            listing: None,
+            relist: Instant::now(),
         }
-        let Err(error) = attend(&engine, &inventory, &mut backoff).await;
-        debug!(%error, "container inventory interrupted");
-        sleep(backoff.next_delay()).await;
+    }
+
+    /// The next request that is due; `None`: there is none.
+    async fn step(&mut self) -> Result<Option<Verified>, EngineError> {
+        let Some(identity) = self.identity.clone() else {
+            self.identity = Some(Arc::new(self.engine.identify().await?));
+            self.relist = Instant::now();
+            return Ok(Some(Verified::seen()));
+        };
+        if let Some(listing) = &mut self.listing {
+            let known = Arc::clone(&self.inventory.borrow());
+            listing.look(&self.engine, &known).await?;
+            if let Some(listing) = self.listing.take_if(|listing| listing.ids.is_empty())
+                && !self.permit.is_revoked()
+            {
+                publish(
+                    &self.inventory,
+                    &identity,
+                    listing.containers,
+                    listing.asked,
+                );
+            }
+            return Ok(Some(Verified::seen()));
+        }
+        // A relist covers events; events could starve it.
+        if self.seen.take_doubt() || self.relist <= Instant::now() {
+            let asked = now();
+            let ids = self.engine.list().await?;
+            let containers = BTreeMap::new();
+            self.listing = Some(Listing {
+                asked,
+                ids,
+                containers,
+            });
+            self.relist = Instant::now() + RELIST;
+            return Ok(Some(Verified::seen()));
+        }
+        let Some(id) = self.seen.take() else {
+            return Ok(None);
+        };
+        refresh(&self.engine, &self.inventory, &id).await?;
+        Ok(Some(Verified::seen()))
     }
 }
 
-/// Lists, then follows events and relists until something fails.
-async fn attend(
-    engine: &Engine,
-    inventory: &watch::Sender<Arc<Inventory>>,
-    backoff: &mut Backoff,
-) -> Result<std::convert::Infallible, EngineError> {
-    let identity = Arc::new(engine.identify().await?);
-    // Before the list, so that nothing happens between the two unseen.
-    let mut events = pin!(engine.events());
-    let mut relist = interval(RELIST);
-    loop {
+impl Task for Keeper {
+    type Proof = Verified;
+
+    async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
+        match self.step().await {
+            Ok(Some(proof)) => Ok(Turn::Progress(proof)),
+            Ok(None) => {
+                let hint = self.seen.0.wake.notified();
+                let _either = timeout_at(self.relist.min(Instant::now() + WAIT), hint).await;
+                Ok(Turn::Idle)
+            }
+            Err(error) => {
+                debug!(%error, "container inventory interrupted");
+                // It may come back as another engine.
+                (self.identity, self.listing) = (None, None);
+                Ok(Turn::Blocked(error.to_string()))
+            }
+        }
+    }
+}
+
+impl Listing {
+    /// Looks at the next few.
+    async fn look(&mut self, engine: &Engine, known: &Inventory) -> Result<(), EngineError> {
+        let next = self
+            .ids
+            .split_off(self.ids.len().saturating_sub(INSPECTIONS));
+        let look = async |id| (id, engine.inspect(&id).await);
+        for (id, answer) in join_all(next.into_iter().map(look)).await {
+            match answer {
+                Ok(container) => {
+                    // What did not change stays the same allocation.
+                    let old = known.containers.get(&id);
+                    let kept = old.filter(|old| ***old == container);
+                    let container = kept.map_or_else(|| Arc::new(container), Arc::clone);
+                    self.containers.insert(id, container);
+                }
+                Err(EngineError::NotFound | EngineError::Removing) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Follows the engine's events.
+pub struct Feed {
+    engine: Engine,
+    inventory: watch::Receiver<Arc<Inventory>>,
+    seen: Seen,
+    events: Option<BoxStream<'static, Result<Event, EngineError>>>,
+    listed: i64,
+}
+
+impl Feed {
+    /// A feed of what is `seen`.
+    pub fn new(engine: Engine, inventory: watch::Receiver<Arc<Inventory>>, seen: Seen) -> Self {
+        Self {
+            engine,
+            inventory,
+            seen,
+            events: None,
+            listed: 0,
+        }
+    }
+}
+
+impl Task for Feed {
+    type Proof = Verified;
+
+    async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
+        // The list is first: with it the API's version is agreed upon.
+        let listed = |inventory: &Arc<Inventory>| inventory.engine.is_some();
+        if timeout(WAIT, self.inventory.wait_for(listed))
+            .await
+            .is_err()
+        {
+            return Ok(Turn::Idle);
+        }
+        if self.events.is_none() {
+            // Nobody has told what happened since it was read.
+            self.seen.doubt();
+        }
+        let events = self
+            .events
+            .get_or_insert_with(|| self.engine.events().boxed());
+        let ended = || EngineError::Unavailable("the engine ended its events".to_owned());
         tokio::select! {
-            // A relist covers events; events could starve it.
-            biased;
-            _ = relist.tick() => {
-                let known = Arc::clone(&inventory.borrow());
-                let asked = now();
-                let containers = list(engine, &known.containers).await?;
-                publish(inventory, &identity, containers, asked);
-                backoff.reset();
-            }
-            event = events.next() => {
-                let ended = || EngineError::Unavailable("the engine ended its events".to_owned());
-                let Event(id) = event.ok_or_else(ended)??;
-                refresh(engine, inventory, &id).await?;
-            }
+            event = events.next() => match event.unwrap_or_else(|| Err(ended())) {
+                Ok(Event(id)) => {
+                    self.seen.add(id);
+                    return Ok(Turn::Progress(Verified::seen()));
+                }
+                Err(error) => {
+                    self.events = None;
+                    return Ok(Turn::Blocked(error.to_string()));
+                }
+            },
+            // An engine without events is silent: the list, read again, covers what
+            // they may have missed.
+            Ok(()) = self.inventory.changed() => {}
+            () = sleep(WAIT) => {}
         }
+        let listed = self.inventory.borrow_and_update().listed;
+        Ok(match std::mem::replace(&mut self.listed, listed) < listed {
+            true => Turn::Progress(Verified::seen()),
+            false => Turn::Idle,
+        })
     }
-}
-
-async fn list(
-    engine: &Engine,
-    known: &BTreeMap<ContainerId, Arc<Container>>,
-) -> Result<BTreeMap<ContainerId, Arc<Container>>, EngineError> {
-    let ids = engine.list().await?;
-    let mut answers = stream::iter(ids)
-        .map(|id| async move { (id, engine.inspect(&id).await) })
-        .buffer_unordered(INSPECTIONS);
-    let mut containers = BTreeMap::new();
-    while let Some((id, answer)) = answers.next().await {
-        match answer {
-            Ok(container) => {
-                // What did not change stays the same allocation.
-                let kept = known.get(&id).filter(|old| ***old == container);
-                let container = kept.map_or_else(|| Arc::new(container), Arc::clone);
-                containers.insert(id, container);
-            }
-            Err(EngineError::NotFound | EngineError::Removing) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(containers)
 }
 
 async fn refresh(

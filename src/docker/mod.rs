@@ -10,17 +10,21 @@ mod engine;
 mod inventory;
 mod probe;
 mod record;
+mod records;
 mod timestamp;
 mod transport;
+mod verified;
 
 pub use container::{Container, ContainerId, State};
 pub use endpoint::{Surroundings, find};
-pub use engine::{Engine, EngineError, Event, Identity, Records, Tail};
-pub use inventory::{FindError, Inventory, keep};
-pub use probe::{Reach, probe};
+pub use engine::{Engine, EngineError, Event, Identity, Tail};
+pub use inventory::{Feed, FindError, Inventory, Keeper, Seen};
+pub use probe::{Probe, Reach};
 pub use record::{PART_BYTES, Record, Stream};
+pub use records::{Chunk, Records};
 pub use timestamp::now;
 pub use transport::{Connector, TlsSettings};
+pub use verified::Verified;
 
 pub(crate) use probe::{FAILURES as PING_FAILURES, INTERVAL as PING_INTERVAL};
 pub(crate) use transport::{

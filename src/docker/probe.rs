@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::engine::{Engine, EngineError};
+use super::verified::Verified;
+use crate::supervisor::{Breaker, Failure, Task, Turn};
 
 /// Two failures in a row, each at most 1 s late, are seen within 5 s.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(1_500);
@@ -28,42 +30,76 @@ impl Reach {
     }
 }
 
-/// Pings until dropped; says in one line each when the engine is lost and found.
-pub async fn probe(engine: Engine, endpoint: String, reach: watch::Sender<Reach>) {
-    let mut ticks = interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut failures, mut told) = (0, false);
-    loop {
-        ticks.tick().await;
-        match engine.ping().await {
-            Ok(()) => {
-                (failures, told) = (0, false);
-                if reach.send_if_modified(|now| replace(now, Reach::Here)) {
-                    info!(%endpoint, "container engine answers");
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                // Before the first answer there is nothing to be patient about.
-                if failures >= FAILURES || !reach.borrow().is_here() {
-                    lose(&reach, &endpoint, &error, &mut told);
-                }
-            }
+/// Pings; says in one line each when the engine is lost and found. It alone asks an
+/// engine that is away: what it finds opens and closes everybody's breaker.
+#[derive(Debug)]
+pub struct Probe {
+    engine: Engine,
+    endpoint: String,
+    reach: watch::Sender<Reach>,
+    breaker: Breaker,
+    ticks: Interval,
+    failures: u32,
+    told: bool,
+}
+
+impl Probe {
+    /// A probe of the engine at `endpoint`, which is for people.
+    pub fn new(
+        engine: Engine,
+        endpoint: String,
+        reach: watch::Sender<Reach>,
+        breaker: Breaker,
+    ) -> Self {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            engine,
+            endpoint,
+            reach,
+            breaker,
+            ticks,
+            failures: 0,
+            told: false,
         }
+    }
+
+    fn lose(&mut self, error: &EngineError) {
+        let (endpoint, cause) = (&self.endpoint, error.to_string());
+        if !std::mem::replace(&mut self.told, true) {
+            warn!(
+                %endpoint,
+                %cause,
+                "no container engine answers; retrying (point elsewhere with --engine, DOCKER_HOST or a docker context)"
+            );
+        }
+        let away = Reach::Away(cause);
+        self.reach.send_if_modified(|now| replace(now, away));
+        self.breaker.probed(false);
     }
 }
 
-fn lose(reach: &watch::Sender<Reach>, endpoint: &str, error: &EngineError, told: &mut bool) {
-    let cause = error.to_string();
-    if !*told {
-        warn!(
-            %endpoint,
-            %cause,
-            "no container engine answers; retrying (point elsewhere with --engine, DOCKER_HOST or a docker context)"
-        );
-        *told = true;
+impl Task for Probe {
+    type Proof = Verified;
+
+    async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
+        self.ticks.tick().await;
+        let Err(error) = self.engine.ping().await else {
+            (self.failures, self.told) = (0, false);
+            if self.reach.send_if_modified(|now| replace(now, Reach::Here)) {
+                info!(endpoint = %self.endpoint, "container engine answers");
+            }
+            self.breaker.probed(true);
+            return Ok(Turn::Progress(Verified::seen()));
+        };
+        self.failures += 1;
+        // Before the first answer there is nothing to be patient about.
+        if self.failures >= FAILURES || !self.reach.borrow().is_here() {
+            self.lose(&error);
+        }
+        // That the engine is away is no fault of whoever finds it out.
+        Ok(Turn::Waiting)
     }
-    reach.send_if_modified(|now| replace(now, Reach::Away(cause)));
 }
 
 fn replace(now: &mut Reach, next: Reach) -> bool {

@@ -3,8 +3,8 @@
 //! Without it a restart of the engine would be everybody's own failure. Failures
 //! open it; then one prober asks, and everybody else waits for its answer.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,18 +12,20 @@ use tokio::time::Instant;
 
 /// Outcomes count together for so long.
 const WINDOW: Duration = Duration::from_secs(5);
-/// As many failures open it at least, and this share of all outcomes.
+/// As many tasks that failed open it at least, and this share of all that asked:
+/// what one container has is not the engine's.
 const LEAST: usize = 3;
 const SHARE: usize = 3;
-/// Outcomes kept.
-const KEPT: usize = 256;
+/// Outcomes kept before old ones are looked for.
+const TIDY: usize = 1_000;
 
 /// Whether the engine is worth asking. Clones are the same breaker; it begins
 /// open.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     closed: Arc<watch::Sender<bool>>,
-    outcomes: Arc<Mutex<VecDeque<(Instant, bool)>>>,
+    /// The last one of each task.
+    outcomes: Arc<Mutex<HashMap<u64, (Instant, bool)>>>,
 }
 
 impl Default for Breaker {
@@ -49,14 +51,14 @@ impl Breaker {
     }
 
     /// A task asked the engine, and got its answer or not.
-    pub fn note(&self, answered: bool, now: Instant) {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |(at, _): &(Instant, bool)| now.duration_since(*at) > WINDOW;
-        while outcomes.front().is_some_and(is_old) || outcomes.len() >= KEPT {
-            outcomes.pop_front();
+    pub fn note(&self, task: u64, answered: bool, now: Instant) {
+        let mut outcomes = self.outcomes();
+        outcomes.insert(task, (now, answered));
+        if answered && outcomes.len() < TIDY {
+            return;
         }
-        outcomes.push_back((now, answered));
-        let failures = outcomes.iter().filter(|(_, answered)| !answered).count();
+        outcomes.retain(|_, (at, _)| now.duration_since(*at) <= WINDOW);
+        let failures = outcomes.values().filter(|(_, answered)| !answered).count();
         if failures >= LEAST && failures * SHARE >= outcomes.len() {
             self.set(false);
         }
@@ -66,10 +68,13 @@ impl Breaker {
     pub fn probed(&self, answers: bool) {
         if answers && !self.is_closed() {
             // What failed before says nothing of the engine that is back.
-            let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-            outcomes.clear();
+            self.outcomes().clear();
         }
         self.set(answers);
+    }
+
+    fn outcomes(&self) -> MutexGuard<'_, HashMap<u64, (Instant, bool)>> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, closed: bool) {
@@ -87,29 +92,31 @@ mod tests {
     }
 
     #[test]
-    fn a_third_of_what_is_asked_opens_it_and_the_prober_alone_closes_it() {
+    fn a_third_of_those_who_ask_opens_it_and_the_prober_alone_closes_it() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         assert!(!breaker.is_closed(), "nobody has asked yet");
         breaker.probed(true);
-        (0..7).for_each(|n| breaker.note(true, at(start, n)));
-        (0..3).for_each(|n| breaker.note(false, at(start, 10 + n)));
+        (0..10).for_each(|task| breaker.note(task, true, start));
+        (0..3).for_each(|task| breaker.note(task, false, at(start, 10)));
         assert!(breaker.is_closed(), "three of ten");
-        breaker.note(false, at(start, 20));
-        assert!(!breaker.is_closed(), "four of eleven");
-        (0..99).for_each(|n| breaker.note(true, at(start, 30 + n)));
+        breaker.note(3, false, at(start, 20));
+        assert!(!breaker.is_closed(), "four of ten");
+        (0..10).for_each(|task| breaker.note(task, true, at(start, 30)));
         assert!(!breaker.is_closed(), "the prober decides");
         breaker.probed(true);
-        breaker.note(false, at(start, 200));
+        (0..2).for_each(|task| breaker.note(task, false, at(start, 40)));
         assert!(breaker.is_closed(), "what was before is forgotten");
     }
 
     #[test]
-    fn rare_failures_never_add_up() {
+    fn neither_one_tasks_failures_nor_rare_ones_add_up() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         breaker.probed(true);
+        (0..100).for_each(|n| breaker.note(1, false, at(start, n)));
+        assert!(breaker.is_closed(), "its own fault");
         for n in 0..100 {
-            breaker.note(false, at(start, n * 2_600));
-            assert!(breaker.is_closed());
+            breaker.note(n, false, at(start, n * 2_600));
+            assert!(breaker.is_closed(), "{n}");
         }
     }
 }

@@ -114,7 +114,7 @@ impl Supervisor {
 
     /// Starts a task on a runtime; a restart calls `make` again. A task of that
     /// name that still runs is not run twice: this one begins once it has ended.
-    /// With a breaker it is asked for no turn while that is open.
+    /// With a breaker, one that is blocked is not asked again while that is open.
     pub fn start<T: Task + 'static>(
         &self,
         spec: Spec,

@@ -30,8 +30,8 @@ pub(super) struct Voice {
 /// Makes and runs a generation; the task's own type is gone here.
 pub(super) type Body = Arc<dyn Fn(Permit, Voice) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// What runs the tasks that `make` makes. With a breaker none is asked for a turn
-/// while that is open.
+/// What runs the tasks that `make` makes. With a breaker, one that is blocked is not
+/// asked again while that is open.
 pub(super) fn body<T: Task + 'static>(
     breaker: Option<Breaker>,
     make: impl Fn(Permit) -> T + Send + Sync + 'static,
@@ -64,13 +64,6 @@ async fn drive<T: Task>(
 ) -> Result<(), Failure> {
     let mut backoff = Backoff::default();
     loop {
-        if let Some(breaker) = breaker.filter(|breaker| !breaker.is_closed()) {
-            voice.turn_ends(Ended::Waiting, &mut task);
-            breaker.closed().await;
-            // Everybody is woken at once.
-            sleep(Backoff::default().next_delay()).await;
-            continue;
-        }
         if !voice.turn_begins() {
             // Replaced meanwhile: the token is cancelled, and ends this.
             std::future::pending::<()>().await;
@@ -82,7 +75,7 @@ async fn drive<T: Task>(
             Turn::Idle | Turn::Waiting | Turn::Done => None,
         };
         if let (Some(breaker), Some(answered)) = (breaker, answered) {
-            breaker.note(answered, Instant::now());
+            breaker.note(voice.id, answered, Instant::now());
         }
         match turn {
             Turn::Progress(_) => {
@@ -95,6 +88,12 @@ async fn drive<T: Task>(
                 voice.turn_ends(Ended::Idle, &mut task);
                 debug!(generation = voice.generation, %cause, "turn blocked");
                 sleep(backoff.next_delay()).await;
+                if let Some(breaker) = breaker.filter(|breaker| !breaker.is_closed()) {
+                    voice.turn_ends(Ended::Waiting, &mut task);
+                    breaker.closed().await;
+                    // Everybody is woken at once.
+                    sleep(Backoff::default().next_delay()).await;
+                }
             }
             Turn::Done => {
                 voice.turn_ends(Ended::Idle, &mut task);

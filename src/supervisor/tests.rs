@@ -15,8 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn supervisor() -> (Supervisor, JoinHandle<()>) {
     let supervisor = Supervisor::new(Timings::checked(TABLE), TaskTracker::new());
     let watched = supervisor.clone();
-    #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-    let watching = tokio::spawn(async move {
+    let watching = TaskTracker::new().spawn(async move {
         loop {
             let idle = watched.look();
             sleep(idle.max(SHORTEST)).await;
