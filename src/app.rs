@@ -136,6 +136,7 @@ impl App {
             inventory.subscribe(),
             config.reading,
             engine_tasks.clone(),
+            (supervisor.clone(), breaker.clone()),
         ));
         let mut listeners = Vec::new();
         for address in &config.listen {
@@ -203,6 +204,11 @@ impl App {
     /// Counts the tasks that talk to the engine, for those who watch over leaks.
     pub fn engine_tasks(&self) -> TaskTracker {
         self.engine_tasks.tracker.clone()
+    }
+
+    /// What runs its tasks, for those who test what survives their ends.
+    pub fn supervisor(&self) -> Supervisor {
+        self.supervisor.clone()
     }
 
     /// Serves until `shutdown` resolves, then drains: health first, then every

@@ -74,13 +74,19 @@ mod tests {
     use super::*;
     use crate::hub::log::Read;
     use crate::hub::unit::tests::batch_of;
+    use crate::supervisor::Permit;
     use crate::tail::Position;
 
     const LIMIT: usize = 100_000;
 
     fn publish(log: &Arc<Log>, units: usize) {
         for _ in 0..units {
-            log.publish(vec![batch_of(1_000)], Position::default(), 0);
+            log.publish(
+                &Permit::granted(1),
+                vec![batch_of(1_000)],
+                Position::default(),
+                0,
+            );
         }
     }
 
@@ -118,7 +124,12 @@ mod tests {
     fn a_unit_larger_than_all_rings_may_be_is_read_from_the_engine() {
         let budget = Arc::new(Budget::new(LIMIT));
         let log = Log::new(usize::MAX, &budget);
-        log.publish(vec![batch_of(2 * LIMIT)], Position::default(), 0);
+        log.publish(
+            &Permit::granted(1),
+            vec![batch_of(2 * LIMIT)],
+            Position::default(),
+            0,
+        );
         assert!(matches!(log.read(0), Read::Behind));
         assert_eq!(budget.used(), 0);
     }

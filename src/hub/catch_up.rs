@@ -14,8 +14,8 @@ use tracing::debug;
 
 use super::log::Ended;
 use super::pack::Packer;
-use super::reader::Source;
 use super::slots::Slot;
+use super::source::Source;
 use super::unit::Unit;
 use crate::docker::{Container, EngineError, Record};
 use crate::supervisor::Backoff;

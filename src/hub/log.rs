@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::budget::Budget;
 use super::lifecycle::Lifecycle;
 use super::pace::Latencies;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::{Change, Content, UNIT_BYTES, Unit};
+use crate::supervisor::{Fenced, Permit};
 use crate::tail::Position;
 
 /// Bytes a ring keeps at least. A subscriber that falls further behind reads from
@@ -35,10 +36,12 @@ pub enum Ended {
     Unreadable(String),
 }
 
-/// A container's log. One reader publishes, any number of subscribers read.
+/// A container's log. One reader publishes, any number of subscribers read. It
+/// outlives its readers: what a dead one has published stays, what it still tries
+/// to is refused, and the next one begins a new ring.
 #[derive(Debug)]
 pub struct Log {
-    state: Mutex<State>,
+    state: Fenced<State>,
     /// Counts publications, to wake subscribers.
     changed: watch::Sender<u64>,
     /// Most bytes of the ring.
@@ -54,10 +57,16 @@ struct State {
     bytes: usize,
     /// Sequence number of the oldest unit kept.
     first: u64,
+    /// That of the first unit of the present reader's ring.
+    begun: u64,
+    /// Generation of the last reader that published.
+    reader: u64,
     /// Behind the newest unit; `None` until the reader knows where it is.
     position: Option<Position>,
     /// Of the container, behind the newest unit.
     lifecycle: Lifecycle,
+    /// Beginning of the last run told, ns since the Unix epoch.
+    started: Option<i64>,
     /// Records the reader has taken.
     taken: u64,
     ended: Option<Ended>,
@@ -82,6 +91,8 @@ pub(crate) enum Read {
     Units(Vec<Arc<Unit>>),
     /// The ring has dropped what stood there.
     Behind,
+    /// Another reader has begun since: what it missed is not in its ring.
+    Restarted,
     /// Nothing yet.
     Empty,
     Ended(Ended),
@@ -91,7 +102,7 @@ impl Log {
     /// A log whose ring keeps at most `limit` bytes, and shares `budget`.
     pub(crate) fn new(limit: usize, budget: &Arc<Budget>) -> Arc<Self> {
         let log = Arc::new(Self {
-            state: Mutex::default(),
+            state: Fenced::default(),
             changed: watch::Sender::new(0),
             limit,
             bytes: AtomicUsize::new(0),
@@ -160,23 +171,36 @@ impl Log {
         self.state().ended.clone()
     }
 
-    /// Says whether the container runs as its log is opened.
-    pub(crate) fn opened(&self, running: bool) {
-        self.state().lifecycle = Lifecycle::of(running);
+    /// Says that the container runs, since when, as its log is opened. What another
+    /// reader has told before holds: beginning of the last run, and whether it runs.
+    pub(crate) fn opened(&self, running: bool, started: Option<i64>) -> (Option<i64>, bool) {
+        let mut state = self.state();
+        if state.position.is_none() {
+            state.lifecycle = Lifecycle::of(running);
+            state.started = started;
+        }
+        (state.started, state.lifecycle.running)
     }
 
-    /// Appends units and moves the position, together.
+    /// Appends units and moves the position, together; not without a permit.
     /// `taken`: records read behind it.
-    pub(crate) fn publish(&self, units: Vec<Unit>, position: Position, taken: u64) {
+    pub(crate) fn publish(
+        &self,
+        permit: &Permit,
+        units: Vec<Unit>,
+        position: Position,
+        taken: u64,
+    ) {
         {
-            let mut state = self.state();
+            let Some(mut state) = self.state.enter(permit) else {
+                return;
+            };
             let before = state.bytes;
+            state.read_by(permit.generation());
             state.taken = taken;
             state.position = Some(position);
             for unit in units {
-                state.lifecycle.note(&unit.content);
-                state.bytes += unit.cost();
-                state.units.push_back(Arc::new(unit));
+                state.push(unit);
             }
             state.trim(self.limit);
             self.account(before, state.bytes);
@@ -185,15 +209,20 @@ impl Log {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Says that nothing more will come.
-    pub(crate) fn end(&self, ended: Ended) {
-        self.state().ended = Some(ended);
+    /// Says that nothing more will come; not without a permit.
+    pub(crate) fn end(&self, permit: &Permit, ended: Ended) {
+        if let Some(mut state) = self.state.enter(permit) {
+            state.ended = Some(ended);
+        }
         self.changed.send_modify(|count| *count += 1);
     }
 
     /// What stands at `seq` and behind it.
     pub(crate) fn read(&self, seq: u64) -> Read {
         let state = self.state();
+        if seq < state.begun {
+            return Read::Restarted;
+        }
         let Some(skip) = seq.checked_sub(state.first) else {
             return Read::Behind;
         };
@@ -214,9 +243,7 @@ impl Log {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every critical section leaves the state whole, so a panic in one of
-        // them (of an allocation, say) poisons nothing.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.get()
     }
 }
 
@@ -227,6 +254,26 @@ impl Drop for Log {
 }
 
 impl State {
+    /// A new reader begins a new ring, one number behind the old: whoever stands
+    /// there goes on from its own position, which may be before the reader's.
+    fn read_by(&mut self, generation: u64) {
+        if std::mem::replace(&mut self.reader, generation) != generation && self.position.is_some()
+        {
+            self.first += self.units.len() as u64 + 1;
+            self.begun = self.first;
+            (self.bytes, self.units) = (0, VecDeque::new());
+        }
+    }
+
+    fn push(&mut self, unit: Unit) {
+        if let Content::Changed(Change::Started(Some(begun))) = &unit.content {
+            self.started = Some(*begun);
+        }
+        self.lifecycle.note(&unit.content);
+        self.bytes += unit.cost();
+        self.units.push_back(Arc::new(unit));
+    }
+
     fn trim(&mut self, limit: usize) {
         while self.bytes > limit
             && let Some(unit) = self.units.pop_front()
@@ -239,12 +286,16 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::super::unit::Content;
     use super::super::unit::tests::batch_of;
     use super::*;
 
     fn log() -> Arc<Log> {
         Log::new(RING_BYTES, &Arc::new(Budget::new(usize::MAX)))
+    }
+
+    /// Of a reader that was started as the `generation`th.
+    fn permit(generation: u64) -> Permit {
+        Permit::granted(generation)
     }
 
     fn unit() -> Unit {
@@ -259,7 +310,12 @@ mod tests {
         let log = log();
         assert!(log.head().is_none());
         let many = RING_BYTES / unit().cost() + 10;
-        log.publish((0..many).map(|_| unit()).collect(), Position::default(), 0);
+        log.publish(
+            &permit(1),
+            (0..many).map(|_| unit()).collect(),
+            Position::default(),
+            0,
+        );
         assert!(matches!(log.read(0), Read::Behind));
         let head = log.head().unwrap();
         assert_eq!(head.seq, many as u64);
@@ -271,7 +327,7 @@ mod tests {
     fn what_is_taken_at_once_is_little() {
         let log = log();
         let units = (0..100).map(|_| batch_of(UNIT_BYTES)).collect();
-        log.publish(units, Position::default(), 0);
+        log.publish(&permit(1), units, Position::default(), 0);
         let newest = log.head().unwrap().seq;
         assert!(matches!(log.read(newest - 9), Read::Units(units) if units.len() == 2));
     }
@@ -279,9 +335,31 @@ mod tests {
     #[test]
     fn what_was_published_is_read_before_the_end() {
         let log = log();
-        log.publish(vec![unit()], Position::default(), 0);
-        log.end(Ended::Removed);
+        log.publish(&permit(1), vec![unit()], Position::default(), 0);
+        log.end(&permit(1), Ended::Removed);
         assert!(matches!(log.read(0), Read::Units(_)));
         assert!(matches!(log.read(1), Read::Ended(Ended::Removed)));
+    }
+
+    #[test]
+    fn a_new_reader_begins_a_new_ring_and_what_was_told_holds() {
+        let log = log();
+        assert_eq!(log.opened(true, Some(7)), (Some(7), true));
+        let start = Content::Changed(Change::Started(Some(9)));
+        let after = Position::default();
+        let units = vec![
+            unit(),
+            Unit {
+                content: start,
+                after,
+            },
+        ];
+        log.publish(&permit(1), units, Position::default(), 0);
+        assert_eq!(log.opened(false, Some(11)), (Some(9), true));
+        log.publish(&permit(2), vec![unit()], Position::default(), 0);
+        // Neither behind nor inside the old ring does the new one go on.
+        (0..=2).for_each(|seq| assert!(matches!(log.read(seq), Read::Restarted), "{seq}"));
+        assert!(matches!(log.read(3), Read::Units(units) if units.len() == 1));
+        assert_eq!((log.head().unwrap().seq, log.bytes()), (4, unit().cost()));
     }
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod budget;
 mod catch_up;
+mod following;
 mod lifecycle;
 mod log;
 mod pace;
@@ -15,6 +16,7 @@ mod reader;
 mod registry;
 mod runs;
 mod slots;
+mod source;
 mod subscription;
 mod unit;
 

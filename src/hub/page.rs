@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::reader::Source;
+use super::following::lost;
 use super::registry::Registry;
-use super::subscription::lost;
+use super::source::Source;
 use super::unit::UNIT_BYTES;
 use crate::docker::{Container, EngineError, Record, Tail};
 use crate::supervisor::Backoff;

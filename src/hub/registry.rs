@@ -8,16 +8,18 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::budget::{ALL_RINGS_BYTES, Budget};
 use super::log::{Log, ring_bytes};
-use super::reader::{Reader, Source};
+use super::reader::Reader;
 use super::slots::{Slot, Slots};
+use super::source::Source;
 use crate::docker::{Container, ContainerId, Engine, Inventory, Reach};
+use crate::supervisor::{Breaker, Kind, Spec, Started, Supervisor};
 use crate::tail::{Dialect, Settings, Skips};
 
 /// Opening a log must cost no more than a few short tails: most containers write
@@ -64,6 +66,10 @@ pub struct Registry {
     source: Source,
     reading: Reading,
     tasks: Tasks,
+    supervisor: Supervisor,
+    breaker: Breaker,
+    /// Longest wait of a reader's turn.
+    patience: Duration,
     slots: Arc<Slots>,
     budget: Arc<Budget>,
     logs: Mutex<HashMap<ContainerId, Attended>>,
@@ -72,28 +78,22 @@ pub struct Registry {
 #[derive(Debug)]
 struct Attended {
     log: Arc<Log>,
-    subscribers: watch::Sender<usize>,
+    reader: Started,
+    subscribers: usize,
+    /// When the last one left.
+    left: Instant,
 }
 
 /// A subscriber's hold on a log: while it lives, the log is read.
 #[derive(Debug)]
 pub(crate) struct Attendance {
+    registry: Arc<Registry>,
+    id: ContainerId,
     log: Arc<Log>,
-    subscribers: watch::Sender<usize>,
     latency: Duration,
 }
 
 impl Attendance {
-    fn new(log: Arc<Log>, subscribers: watch::Sender<usize>, latency: Duration) -> Self {
-        subscribers.send_modify(|count| *count += 1);
-        log.join(latency);
-        Self {
-            log,
-            subscribers,
-            latency,
-        }
-    }
-
     pub(crate) fn log(&self) -> &Log {
         &self.log
     }
@@ -102,7 +102,7 @@ impl Attendance {
 impl Drop for Attendance {
     fn drop(&mut self) {
         self.log.leave(self.latency);
-        self.subscribers.send_modify(|count| *count -= 1);
+        self.registry.leave(self.id, &self.log);
     }
 }
 
@@ -114,6 +114,7 @@ impl Registry {
         inventory: watch::Receiver<Arc<Inventory>>,
         reading: Reading,
         tasks: Tasks,
+        (supervisor, breaker): (Supervisor, Breaker),
     ) -> Self {
         Self {
             source: Source {
@@ -123,6 +124,9 @@ impl Registry {
             },
             reading,
             tasks,
+            patience: supervisor.timings().read,
+            supervisor,
+            breaker,
             slots: Slots::new(),
             budget: Arc::new(Budget::new(ALL_RINGS_BYTES)),
             logs: Mutex::default(),
@@ -152,9 +156,8 @@ impl Registry {
 
     /// How many subscriptions follow a container.
     pub fn subscribers(&self, id: &ContainerId) -> usize {
-        self.logs()
-            .get(id)
-            .map_or(0, |attended| *attended.subscribers.borrow())
+        let logs = self.logs();
+        logs.get(id).map_or(0, |attended| attended.subscribers)
     }
 
     /// How many logs are being read.
@@ -208,77 +211,87 @@ impl Registry {
         container: &Arc<Container>,
         latency: Duration,
     ) -> Attendance {
-        let mut logs = self.logs();
-        let attended = logs.entry(container.id).or_insert_with(|| {
-            let attended = Attended {
-                log: Log::new(ring_bytes(self.reading.max_line), &self.budget),
-                subscribers: watch::Sender::new(0),
-            };
-            let task = Arc::clone(self).read(
-                Arc::clone(container),
-                Arc::clone(&attended.log),
-                attended.subscribers.subscribe(),
-            );
-            self.spawn(task);
-            attended
-        });
-        let (log, subscribers) = (Arc::clone(&attended.log), attended.subscribers.clone());
-        Attendance::new(log, subscribers, latency)
-    }
-
-    /// Reads a log for as long as anybody wants it, and a little longer.
-    async fn read(
-        self: Arc<Self>,
-        container: Arc<Container>,
-        log: Arc<Log>,
-        mut subscribers: watch::Receiver<usize>,
-    ) {
         let id = container.id;
-        let settings = self.settings_for(&container);
-        debug!(container = %id, "log opened");
-        let reader = Reader::run(self.source(), container, Arc::clone(&log), settings);
-        let mut reader = std::pin::pin!(reader);
-        loop {
-            tokio::select! {
-                () = &mut reader => break self.forget(&id, &log),
-                () = unwanted(&mut subscribers, self.reading.linger) => {
-                    // Under the lock nobody can take hold of it meanwhile.
-                    let mut logs = self.logs();
-                    if *subscribers.borrow() == 0 {
-                        logs.remove(&id);
-                        break;
-                    }
-                }
-            }
+        let mut logs = self.logs();
+        // One that has ended has nothing for who comes now.
+        let found = logs.remove(&id).filter(|found| found.log.ended().is_none());
+        let attended = found.unwrap_or_else(|| self.open(container));
+        let attended = logs.entry(id).or_insert(attended);
+        attended.subscribers += 1;
+        attended.log.join(latency);
+        Attendance {
+            registry: Arc::clone(self),
+            id,
+            log: Arc::clone(&attended.log),
+            latency,
         }
-        debug!(container = %id, "log closed");
     }
 
-    fn forget(&self, id: &ContainerId, log: &Arc<Log>) {
+    fn open(self: &Arc<Self>, container: &Arc<Container>) -> Attended {
+        let log = Log::new(ring_bytes(self.reading.max_line), &self.budget);
+        let spec = Spec {
+            name: format!("container/{}", container.id),
+            kind: Kind::Container,
+            container: Some(container.id.to_string()),
+        };
+        let (source, container) = (self.source(), Arc::clone(container));
+        let (settings, patience) = (self.settings_for(&container), self.patience);
+        let (read, breaker) = (Arc::clone(&log), Some(self.breaker.clone()));
+        debug!(container = %container.id, "log opened");
+        let runtime = &self.tasks.runtime;
+        let reader = self
+            .supervisor
+            .start(spec, runtime, breaker, move |permit| {
+                let container = Arc::clone(&container);
+                let settings = Settings {
+                    seed: fastrand::u64(..),
+                    ..settings
+                };
+                let log = (Arc::clone(&read), permit);
+                Reader::new(source.clone(), container, log, settings, patience)
+            });
+        Attended {
+            log,
+            reader,
+            subscribers: 0,
+            left: Instant::now(),
+        }
+    }
+
+    /// A subscriber left. Without any a log is read on for a little.
+    fn leave(self: &Arc<Self>, id: ContainerId, log: &Arc<Log>) {
         let mut logs = self.logs();
-        if logs
-            .get(id)
-            .is_some_and(|attended| Arc::ptr_eq(&attended.log, log))
+        let is_its = |attended: &&mut Attended| Arc::ptr_eq(&attended.log, log);
+        let Some(attended) = logs.get_mut(&id).filter(is_its) else {
+            return;
+        };
+        attended.subscribers -= 1;
+        attended.left = Instant::now();
+        if attended.subscribers == 0 {
+            let registry = Arc::clone(self);
+            self.tasks.spawn(async move {
+                sleep(registry.reading.linger).await;
+                registry.close(&id);
+            });
+        }
+    }
+
+    /// Ends the reading of a log that nobody has wanted for so long.
+    fn close(&self, id: &ContainerId) {
+        // Under the lock nobody can take hold of it meanwhile.
+        let mut logs = self.logs();
+        let linger = self.reading.linger;
+        let unwanted =
+            |attended: &&Attended| attended.subscribers == 0 && attended.left.elapsed() >= linger;
+        if logs.get(id).filter(unwanted).is_some()
+            && let Some(attended) = logs.remove(id)
         {
-            logs.remove(id);
+            self.supervisor.stop(attended.reader);
+            debug!(container = %id, "log closed");
         }
     }
 
     fn logs(&self) -> MutexGuard<'_, HashMap<ContainerId, Attended>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Resolves once there has been no subscriber for `linger`.
-async fn unwanted(subscribers: &mut watch::Receiver<usize>, linger: Duration) {
-    loop {
-        // An error means that the entry is gone: nobody can want it any more.
-        if subscribers.wait_for(|count| *count == 0).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = sleep(linger) => return,
-            _wanted = subscribers.wait_for(|count| *count > 0) => {}
-        }
     }
 }

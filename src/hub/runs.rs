@@ -31,11 +31,11 @@ struct Held {
 }
 
 impl Runs {
-    /// The runs of a container that is as `container` says.
-    pub(crate) fn of(container: &Container) -> Self {
+    /// Behind what was told: when the last run began, and whether it runs still.
+    pub(crate) fn told((started, running): (Option<i64>, bool)) -> Self {
         Self {
-            started: container.started,
-            running: container.is_running(),
+            started,
+            running,
             held: Vec::new(),
             bytes: 0,
         }

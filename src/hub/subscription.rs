@@ -8,20 +8,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
+use super::following::{Following, lost, oriented};
 use super::lifecycle::Lifecycle;
 use super::log::{Ended, Head, Read};
-use super::registry::{Attendance, Registry};
-use super::unit::Unit;
-use crate::docker::{Container, Reach};
+use super::registry::Registry;
+use super::unit::{Content, Unit};
+use crate::docker::Container;
 use crate::tail::{From, GapCause, OpenLines, Position, Until};
 
-/// A log that is not being read yet is waited for, at most so long.
-const ORIENTATION: Duration = Duration::from_secs(10);
 /// A catch-up that overtook the reader waits so long for it to come up.
 const OVERTAKEN: Duration = Duration::from_millis(250);
 
@@ -61,15 +60,11 @@ pub struct Subscription {
     lifecycle: Lifecycle,
     mode: Mode,
     following: Option<Following>,
+    /// It is read again although it was live, and has not been told otherwise.
+    was_live: bool,
     /// Records the log's reader had taken where this joined: what repairs a skip
     /// before that is no repair here.
     joined: u64,
-}
-
-#[derive(Debug)]
-struct Following {
-    attendance: Attendance,
-    changes: watch::Receiver<u64>,
 }
 
 #[derive(Debug)]
@@ -126,6 +121,7 @@ impl Subscription {
             mode: Mode::live(head.seq),
             following: Some(following),
             joined: head.taken,
+            was_live: false,
         };
         match from {
             None => {}
@@ -154,6 +150,7 @@ impl Subscription {
             mode: Mode::Over(Item::Complete),
             following: None,
             joined: 0,
+            was_live: false,
         };
         subscription.read(from, Until::End, None, GapCause::RotatedOut);
         subscription.locate().await
@@ -258,9 +255,22 @@ impl Subscription {
                 let _alive = following.changes.changed().await;
                 None
             }
+            Read::Restarted => {
+                // From here on it is read again, up to where the new reader began.
+                let head = following.attendance.log().head()?;
+                let from = From::After(self.position);
+                let lease_replaced = Unit {
+                    content: Content::LeaseReplaced,
+                    after: self.position,
+                };
+                self.was_live = true;
+                self.catch_up_to(from, head, GapCause::Stall);
+                Some(Item::Unit(Arc::new(lease_replaced)))
+            }
             Read::Behind => {
                 let head = following.attendance.log().head()?;
                 let from = From::After(self.position);
+                self.was_live = false;
                 self.catch_up_to(from, head, GapCause::SlowConsumer);
                 Some(Item::FellBehind)
             }
@@ -320,7 +330,7 @@ impl Subscription {
             // Each of them stands for one or more that were published before.
             seq: head.seq - missed.len() as u64,
             taken: missed.into_iter().map(unit).map(Arc::new).collect(),
-            told: false,
+            told: std::mem::take(&mut self.was_live),
         };
     }
 
@@ -358,41 +368,5 @@ impl Mode {
             taken: VecDeque::new(),
             told: false,
         }
-    }
-}
-
-async fn oriented(
-    following: &mut Following,
-    mut reach: watch::Receiver<Reach>,
-) -> Result<Head, OpenError> {
-    let Following {
-        attendance,
-        changes,
-    } = following;
-    let known = async {
-        loop {
-            changes.mark_unchanged();
-            let log = attendance.log();
-            if let Some(ended) = log.ended() {
-                return Err(OpenError::Ended(ended));
-            }
-            if let Some(head) = log.head() {
-                return Ok(head);
-            }
-            let _alive = changes.changed().await;
-        }
-    };
-    let slow = || OpenError::Unavailable("it did not show the log in time".to_owned());
-    tokio::select! {
-        known = timeout(ORIENTATION, known) => known.map_err(|_| slow())?,
-        cause = lost(&mut reach) => Err(OpenError::Unavailable(cause)),
-    }
-}
-
-/// Resolves while the engine is away, with the cause.
-pub(crate) async fn lost(reach: &mut watch::Receiver<Reach>) -> String {
-    match reach.wait_for(|reach| !reach.is_here()).await.as_deref() {
-        Ok(Reach::Away(cause)) => cause.clone(),
-        _ => "the service stops".to_owned(),
     }
 }

@@ -58,6 +58,7 @@ pub struct Started(TaskId);
 
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
+    timings: Timings,
     epoch: Instant,
     tracker: TaskTracker,
     changed: watch::Sender<u64>,
@@ -103,6 +104,7 @@ impl Supervisor {
                 bodies: HashMap::new(),
                 runs: HashMap::new(),
             }),
+            timings,
             epoch: Instant::now(),
             tracker,
             changed: watch::Sender::new(0),
@@ -110,6 +112,11 @@ impl Supervisor {
             zombies: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }))
+    }
+
+    /// The times it goes by.
+    pub fn timings(&self) -> Timings {
+        self.0.timings
     }
 
     /// Starts a task on a runtime; a restart calls `make` again. A task of that
@@ -142,6 +149,19 @@ impl Supervisor {
         };
         deed.into_iter().for_each(Deed::perform);
         self.0.tick();
+    }
+
+    /// Treats the present generation of a task as if one of its turns hung: for
+    /// whoever tests what survives that. Whether there is such a task.
+    pub fn condemn(&self, name: &str) -> bool {
+        let deed = {
+            let mut inner = self.0.inner();
+            let action = inner.watchdog.condemn(name, self.0.now());
+            action.and_then(|action| self.0.deed(&mut inner, action))
+        };
+        let found = deed.is_some();
+        deed.into_iter().for_each(Deed::perform);
+        found
     }
 
     /// Stops all tasks, and starts no more.

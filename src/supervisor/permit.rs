@@ -27,6 +27,12 @@ impl Permit {
         (permit, revoke)
     }
 
+    /// One that nobody can revoke.
+    #[cfg(test)]
+    pub(crate) fn granted(generation: u64) -> Self {
+        Self::new(generation).0
+    }
+
     /// Whose it is. No two runs of any task of this process have the same.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -15,6 +15,7 @@ use pulsetail::grpc::Address;
 use pulsetail::proto::container_service_client::ContainerServiceClient;
 use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail::proto::{GetContainerRequest, Selector, StreamLogsRequest, stream_logs_request};
+use pulsetail::supervisor::Supervisor;
 use pulsetail_sim::{Endpoint, Engine, Sim, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,6 +42,7 @@ pub(crate) struct Server {
     pub(crate) sim: Sim,
     pub(crate) admin: SocketAddr,
     pub(crate) engine_tasks: TaskTracker,
+    pub(crate) supervisor: Supervisor,
     pub(crate) channel: Channel,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -81,7 +83,7 @@ impl Server {
             panic!("it listens on {addresses:?}");
         };
         let admin = app.admin_address().expect("it is bound");
-        let engine_tasks = app.engine_tasks();
+        let (engine_tasks, supervisor) = (app.engine_tasks(), app.supervisor());
         let (stop, stopped) = oneshot::channel::<()>();
         let mut running = JoinSet::new();
         running.spawn(async move {
@@ -92,6 +94,7 @@ impl Server {
             sim: sim.clone(),
             admin,
             engine_tasks,
+            supervisor,
             channel: dial_server(address),
             address,
             stop,

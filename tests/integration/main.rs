@@ -32,4 +32,5 @@ mod resume;
 mod sharing;
 mod skips;
 mod subscriber;
+mod supervision;
 mod verify;

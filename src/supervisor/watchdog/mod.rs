@@ -17,8 +17,8 @@ use entry::{Due, Entry};
 
 /// Starts per second, and how many may come at once: an engine that comes back is
 /// not asked by everybody in one moment.
-const START_INTERVAL: Duration = Duration::from_millis(20);
-const BURST: u32 = 50;
+const START_INTERVAL: Duration = Duration::from_millis(2);
+const BURST: u32 = 250;
 /// Tasks that are over and remembered, at most.
 const REMEMBERED: usize = 1_000;
 
@@ -157,6 +157,15 @@ impl Watchdog {
             entry.kill(Reason::Stopped, asked, now, &timings)
         };
         self.change(id, stop).flatten()
+    }
+
+    /// Kills a task's present generation as if one of its turns hung.
+    pub(super) fn condemn(&mut self, name: &str, now: Moment) -> Option<Action> {
+        let now = self.read(now);
+        let (id, timings) = (*self.names.get(name)?, self.timings);
+        let why = "it was condemned".to_owned();
+        let kill = |entry: &mut Entry| entry.kill(Reason::Stalled, why, now, &timings);
+        self.change(id, kill).flatten()
     }
 
     /// A generation begins a turn; false: it is no longer wanted.

@@ -1,0 +1,350 @@
+//! The one reader of a container's log: does what the machine in `tail` asks.
+
+mod rest;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, warn};
+
+use super::log::{Ended, Log};
+use super::pace::Pace;
+use super::pack::Packer;
+use super::runs::Runs;
+use super::source::Source;
+use crate::docker::{Chunk, Container, EngineError, Record, Records, Tail, Verified, now};
+use crate::supervisor::{Backoff, Failure, Permit, Task, Turn, Work};
+use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
+
+/// Records taken per turn, so that a busy log does not starve its deadlines.
+const TURN: usize = 512;
+
+type Chunks = BoxStream<'static, Chunk>;
+
+/// A reader of one log: a task whose turns do what the machine asks. It begins
+/// where the log ends; subscribers that another reader left behind it catch up.
+pub(crate) struct Reader {
+    source: Source,
+    container: Arc<Container>,
+    log: Arc<Log>,
+    permit: Permit,
+    live: Live,
+    first: Next,
+    step: Step,
+    proof: Option<Verified>,
+    packer: Packer,
+    reading: Option<Chunks>,
+    probe: Option<BoxFuture<'static, Result<(Option<Record>, Verified), EngineError>>>,
+    /// When it was asked for, ns since the Unix epoch, and that it was answered.
+    probed: i64,
+    answered: Option<Verified>,
+    /// Longest wait of a turn.
+    patience: Duration,
+    /// Between a lease's end and the next while the container runs.
+    backoff: Backoff,
+    runs: Runs,
+    /// Whether what it found at its beginning is still to be told.
+    arrived: bool,
+    begun: Instant,
+    pace: Pace,
+    /// When what was packed is published.
+    due: Option<Instant>,
+    work: Work,
+}
+
+/// What the next turn does.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Find out whether the container runs.
+    Look,
+    /// What the machine asked for.
+    Do(Next),
+    /// Tell the machine that its read broke.
+    Broken,
+    /// Wait for another run; the last list that was told of.
+    Rest(i64),
+}
+
+/// Why there is nothing to go on with.
+enum Stop {
+    /// The engine did not do its part; the same is tried again.
+    Blocked(String),
+    Ended(Ended),
+}
+
+impl Task for Reader {
+    type Proof = Verified;
+
+    async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
+        let gone_on = self.go_on().await;
+        if gone_on.is_err() {
+            self.publish();
+        }
+        match gone_on {
+            Ok(waits) => Ok(match self.proof.take() {
+                Some(proof) => Turn::Progress(proof),
+                None if waits => Turn::Waiting,
+                None => Turn::Idle,
+            }),
+            Err(Stop::Blocked(cause)) => Ok(Turn::Blocked(cause)),
+            Err(Stop::Ended(ended)) => {
+                debug!(container = %self.container.id, ?ended, "log ended");
+                self.log.end(&self.permit, ended.clone());
+                match ended {
+                    Ended::Removed => Ok(Turn::Done),
+                    Ended::Unreadable(message) => Err(Failure {
+                        message,
+                        lasting: true,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
+    }
+}
+
+impl Reader {
+    /// A reader of `container`'s log, which waits at most `patience` in a turn.
+    pub(crate) fn new(
+        source: Source,
+        container: Arc<Container>,
+        (log, permit): (Arc<Log>, Permit),
+        settings: Settings,
+        patience: Duration,
+    ) -> Self {
+        let (live, first) = Live::new(settings);
+        Self {
+            runs: Runs::told((None, false)),
+            packer: source.packer(&container, GapCause::RotatedOut),
+            source,
+            container,
+            log,
+            permit,
+            live,
+            first,
+            step: Step::Look,
+            proof: None,
+            reading: None,
+            probe: None,
+            probed: 0,
+            answered: None,
+            patience,
+            backoff: Backoff::default(),
+            arrived: false,
+            begun: Instant::now(),
+            pace: Pace::default(),
+            due: None,
+            work: Work::default(),
+        }
+    }
+
+    /// One step; whether it only waits for what is nobody's fault.
+    async fn go_on(&mut self) -> Result<bool, Stop> {
+        let next = match self.step {
+            Step::Look => self.look().await?,
+            Step::Broken => self.tell(Event::Broken),
+            Step::Rest(verified) => match self.rest(verified).await? {
+                Some(next) => next,
+                None => return Ok(true),
+            },
+            Step::Do(next) => {
+                // Unless it comes to something.
+                self.step = Step::Broken;
+                self.follow_up(next).await?
+            }
+        };
+        self.step = Step::Do(next);
+        match next {
+            Next::More => self.publish_in_time(),
+            Next::Rest | Next::Done => self.lie_down(),
+            _ => self.publish(),
+        }
+        Ok(false)
+    }
+
+    /// Does what was asked and waits for what comes of it.
+    async fn follow_up(&mut self, next: Next) -> Result<Next, Stop> {
+        let (id, tty) = (self.container.id, self.container.tty);
+        match next {
+            Next::Lease(tail) => {
+                self.work.rotations += 1;
+                self.read(self.source.engine.follow(&id, tty, tail));
+            }
+            Next::Snapshot(tail) => self.read(self.source.engine.snapshot(&id, tty, tail)),
+            Next::Probe => {
+                let last = self.source.engine.snapshot(&id, tty, Tail::Last(1));
+                self.probed = now();
+                self.probe = Some(Box::pin(last.last()));
+            }
+            Next::Ask => return self.ask().await,
+            Next::More | Next::Rest | Next::Done => {}
+        }
+        self.wait().await
+    }
+
+    fn read(&mut self, records: Records) {
+        self.probe = None;
+        self.packer.asked_at(now());
+        self.reading = Some(records.chunks(TURN).boxed());
+    }
+
+    async fn wait(&mut self) -> Result<Next, Stop> {
+        let deadline = self.live.deadline().map(|at| self.begun + at);
+        tokio::select! {
+            // Time first: a busy lease must not outlive its rotation.
+            biased;
+            () = until(deadline) => Ok(self.tell(Event::Elapsed)),
+            () = until(self.due) => Ok(Next::More),
+            probed = answer(&mut self.probe) => {
+                self.probe = None;
+                Ok(match probed {
+                    Ok((last, proof)) => {
+                        self.answered = Some(proof);
+                        self.tell(Event::Probed(last))
+                    }
+                    // It proves nothing; the next one is due anyway.
+                    Err(_) => Next::More,
+                })
+            }
+            chunk = chunk(&mut self.reading) => match chunk {
+                Some(chunk) => self.take(chunk),
+                None => {
+                    self.reading = None;
+                    Ok(self.tell(Event::End))
+                }
+            },
+            () = sleep(self.patience) => Ok(Next::More),
+        }
+    }
+
+    fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
+        self.proof = chunk.proof;
+        for record in chunk.records {
+            let next = match record {
+                Ok(record) => {
+                    self.backoff.reset();
+                    self.tell(Event::Record(record))
+                }
+                Err(error) => return Err(self.failed(error)),
+            };
+            if next != Next::More {
+                return Ok(next);
+            }
+        }
+        Ok(Next::More)
+    }
+
+    fn failed(&mut self, error: EngineError) -> Stop {
+        self.reading = None;
+        self.set_back(error)
+    }
+
+    /// Whether there can be another attempt.
+    fn set_back(&mut self, error: EngineError) -> Stop {
+        match error {
+            EngineError::NotFound | EngineError::Removing => return Stop::Ended(self.removed()),
+            EngineError::Unreadable(words) => return Stop::Ended(Ended::Unreadable(words)),
+            EngineError::Protocol(_) => {
+                warn!(container = %self.container.id, %error, "log stream broken");
+            }
+            EngineError::Unavailable(_) => {
+                debug!(container = %self.container.id, %error, "log stream broken");
+            }
+        }
+        Stop::Blocked(error.to_string())
+    }
+
+    fn tell(&mut self, event: Event) -> Next {
+        let mut deliveries = Vec::new();
+        let before = self.live.position();
+        let next = self.live.on(event, self.begun.elapsed(), &mut deliveries);
+        let after = self.live.position();
+        self.count(&deliveries);
+        // A probe that shows more than came proves nothing.
+        if let Some(proof) = self.answered.take()
+            && deliveries.contains(&Delivery::Verified)
+        {
+            self.proof = Some(proof);
+            self.packer.asked_at(self.probed);
+        }
+        if self.live.has_ended() {
+            self.runs.hold(before, deliveries, after, &mut self.packer);
+        } else {
+            self.packer.push(&mut deliveries, after);
+        }
+        next
+    }
+
+    fn count(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            if let Delivery::Entry(entry) | Delivery::Late(entry, _) = delivery {
+                self.work.data = true;
+                self.work.entries += 1;
+                self.work.bytes += entry.line.len() as u64;
+            }
+        }
+    }
+
+    /// Publishes what came, unless something left a moment ago: then it waits for
+    /// more.
+    fn publish_in_time(&mut self) {
+        let due = self.pace.due(Instant::now(), self.log.latency());
+        match due.filter(|_| !self.packer.is_full()) {
+            None => self.publish(),
+            due => self.due = due,
+        }
+    }
+
+    fn publish(&mut self) {
+        self.due = None;
+        if !self.live.is_oriented() {
+            return;
+        }
+        let position = self.live.position();
+        if std::mem::take(&mut self.arrived) && self.runs.is_new(&self.container) {
+            // Begun while nobody read.
+            self.runs.tell(&self.container, position, &mut self.packer);
+        }
+        // While something is held the position is ahead of what is published.
+        if self.runs.is_holding() {
+            return;
+        }
+        let units = self.packer.take(position);
+        let known = self.log.head().map(|head| head.position);
+        if !units.is_empty() {
+            self.pace.left(Instant::now());
+        }
+        if !units.is_empty() || known != Some(position) {
+            self.log
+                .publish(&self.permit, units, position, self.live.taken());
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn chunk(reading: &mut Option<Chunks>) -> Option<Chunk> {
+    match reading {
+        Some(reading) => reading.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn answer<T>(probe: &mut Option<BoxFuture<'static, T>>) -> T {
+    match probe {
+        Some(probe) => probe.await,
+        None => std::future::pending().await,
+    }
+}
