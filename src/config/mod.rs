@@ -163,6 +163,26 @@ impl Checker<'_> {
     fn one<T>(&mut self, key: &str, otherwise: T, parse: impl Fn(&str) -> Result<T, String>) -> T {
         self.all(key, parse).pop().unwrap_or(otherwise)
     }
+
+    /// All times, and the sizes that stand beside them. A wrong one is reported by
+    /// itself: the orders are checked as if it were right.
+    fn timings(&mut self) -> Timings {
+        let rotation = self.one("rotation", timings::ROTATION, |text| {
+            within(text, Duration::from_millis(100), Duration::from_secs(600))
+        });
+        let drain = self.one("drain-deadline", timings::DRAIN, |text| {
+            within(text, Duration::from_secs(1), Duration::from_secs(600))
+        });
+        let max_line = self.one("max-line", timings::MAX_LINE, |text| {
+            size(text, 1 << 10, 3 << 20)
+        });
+        let timings = Timings::try_new(timings::wishes(rotation, drain, max_line));
+        timings.unwrap_or_else(|violations| {
+            let told = violations.iter().map(ToString::to_string);
+            self.problems.extend(told);
+            timings::DEFAULT
+        })
+    }
 }
 
 fn check(
@@ -187,23 +207,7 @@ fn check(
         address.and_then(local)
     };
     let unspecified = SocketAddr::from(([127, 0, 0, 1], 0));
-    // A wrong one is reported by itself: the orders are checked as if it were right.
-    let rotation = checker.one("rotation", timings::ROTATION, |text| {
-        within(text, Duration::from_millis(100), Duration::from_secs(600))
-    });
-    let drain = checker.one("drain-deadline", timings::DRAIN, |text| {
-        within(text, Duration::from_secs(1), Duration::from_secs(600))
-    });
-    let max_line = checker.one("max-line", timings::MAX_LINE, |text| {
-        size(text, 1 << 10, 3 << 20)
-    });
-    let timings = Timings::try_new(timings::wishes(rotation, drain, max_line));
-    let timings = timings.unwrap_or_else(|violations| {
-        checker
-            .problems
-            .extend(violations.iter().map(ToString::to_string));
-        timings::DEFAULT
-    });
+    let timings = checker.timings();
     let config = Config {
         listen: checker.all("listen", |text| match text.strip_prefix("unix://") {
             Some(path) if path.starts_with('/') => Ok(Address::Unix(path.into())),
@@ -213,11 +217,11 @@ fn check(
         admin_listen: checker.one("admin-listen", unspecified, socket),
         engine: checker.all("engine", |text| Ok(text.to_owned())).pop(),
         reading: Reading {
-            rotation,
+            rotation: timings.rotation,
             linger: checker.one("linger", Duration::ZERO, |text| {
                 within(text, Duration::ZERO, Duration::from_secs(3_600))
             }),
-            max_line,
+            max_line: usize::try_from(timings.max_line).unwrap_or(usize::MAX),
         },
         compression: checker.one("compression", Compression::Off, |text| match text {
             "off" => Ok(Compression::Off),

@@ -62,46 +62,52 @@ impl Supervisor {
     }
 }
 
+type Lives = Arc<AtomicUsize>;
+type Hung = Arc<OnceLock<Instant>>;
+
+/// Turns that wait here and there; in its first life it hangs at one of the places.
+fn hanging(seed: u64, lives: &Lives, hung: &Hung) -> impl Task + use<> {
+    let life = lives.fetch_add(1, Ordering::Relaxed);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (place, hung) = (rng.usize(1..60), Arc::clone(hung));
+    let mut waits = 0;
+    Scripted(move || {
+        let steps: Vec<_> = (0..rng.usize(0..5)).map(|_| rng.u64(0..1_500)).collect();
+        let before = waits;
+        waits += steps.len();
+        let hung = Arc::clone(&hung);
+        async move {
+            for (step, wait) in steps.into_iter().enumerate() {
+                if life == 0 && before + step >= place {
+                    hung.get_or_init(Instant::now);
+                    pending::<()>().await;
+                }
+                sleep(Duration::from_millis(wait)).await;
+            }
+            sleep(Duration::from_millis(10)).await;
+            Ok(Turn::Progress(()))
+        }
+    })
+}
+
+fn fine(_permit: Permit) -> impl Task {
+    Scripted(|| async {
+        sleep(7 * SECOND).await;
+        Ok(Turn::Progress(()))
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_hung_at_any_await_is_replaced_in_time_and_alone() {
     for seed in 0..1_000 {
         let (supervisor, watching) = supervisor();
         let here = Handle::current();
-        // The turn waits here and there; in its first life it hangs at one place.
-        let lives = Arc::new(AtomicUsize::new(0));
-        let hung: Arc<OnceLock<Instant>> = Arc::default();
-        let (counted, noted) = (Arc::clone(&lives), Arc::clone(&hung));
-        let made = move |_permit| {
-            let life = counted.fetch_add(1, Ordering::Relaxed);
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (place, hung) = (rng.usize(1..60), Arc::clone(&noted));
-            let mut waits = 0;
-            Scripted(move || {
-                let steps: Vec<_> = (0..rng.usize(0..5)).map(|_| rng.u64(0..1_500)).collect();
-                let before = waits;
-                waits += steps.len();
-                let hung = Arc::clone(&hung);
-                async move {
-                    for (step, wait) in steps.into_iter().enumerate() {
-                        if life == 0 && before + step >= place {
-                            hung.get_or_init(Instant::now);
-                            pending::<()>().await;
-                        }
-                        sleep(Duration::from_millis(wait)).await;
-                    }
-                    sleep(Duration::from_millis(10)).await;
-                    Ok(Turn::Progress(()))
-                }
-            })
-        };
-        supervisor.start(spec("hangs"), &here, None, made);
+        let (lives, hung) = (Lives::default(), Hung::default());
+        let noted = Arc::clone(&hung);
+        supervisor.start(spec("hangs"), &here, None, move |_permit| {
+            hanging(seed, &lives, &noted)
+        });
         for name in ["b", "c"] {
-            let fine = |_permit| {
-                Scripted(|| async {
-                    sleep(7 * SECOND).await;
-                    Ok(Turn::Progress(()))
-                })
-            };
             supervisor.start(spec(name), &here, None, fine);
         }
         let before = supervisor.generations();

@@ -23,6 +23,7 @@ use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
 
+type Probed = Result<(Option<Record>, Verified), EngineError>;
 type Chunks = BoxStream<'static, Chunk>;
 
 /// A reader of one log: a task whose turns do what the machine asks. It begins
@@ -38,7 +39,7 @@ pub(crate) struct Reader {
     proof: Option<Verified>,
     packer: Packer,
     reading: Option<Chunks>,
-    probe: Option<BoxFuture<'static, Result<(Option<Record>, Verified), EngineError>>>,
+    probe: Option<BoxFuture<'static, Probed>>,
     /// When it was asked for, ns since the Unix epoch, and that it was answered.
     probed: i64,
     answered: Option<Verified>,

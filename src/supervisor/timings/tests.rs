@@ -55,87 +55,90 @@ fn refused(change: impl Fn(&mut Wishes)) -> Vec<String> {
     refused.iter().map(ToString::to_string).collect()
 }
 
+type Change = fn(&mut Wishes);
+
+/// One value of [`TABLE`] each that breaks one order, and the order.
+const BROKEN: [(Change, &str); 27] = [
+    (|w| w.verify = seconds(0), "0 (0ns) < verify (0ns)"),
+    (|w| w.open = seconds(1), "verify (2s) <= open (1s)"),
+    (|w| w.read = seconds(4), "open (5s) <= read (4s)"),
+    (|w| w.read = seconds(20), "read (20s) < rotation (20s)"),
+    (|w| w.jitter = 16, "quiet (30.2s) <= heartbeat (30s)"),
+    (|w| w.margin = 2, "3 (3) <= margin (2)"),
+    (
+        |w| w.margin = 11,
+        "margin x quiet (319s) <= heartbeat timeout (300s)",
+    ),
+    (
+        |w| w.sweep = seconds(101),
+        "sweep (101s) <= heartbeat timeout / 3 (100s)",
+    ),
+    (|w| w.look = seconds(0), "0 (0ns) < look (0ns)"),
+    (|w| w.look = seconds(31), "2 x look (62s) <= sweep (60s)"),
+    (|w| w.turn = seconds(15), "open + read (15s) < turn (15s)"),
+    (
+        |w| w.turn = seconds(101),
+        "turn (101s) <= heartbeat timeout / 3 (100s)",
+    ),
+    (
+        |w| w.cancel_grace = seconds(0),
+        "0 (0ns) < cancel grace (0ns)",
+    ),
+    (
+        |w| w.abort_grace = seconds(15),
+        "cancel grace + abort grace (20s) < rotation (20s)",
+    ),
+    (
+        |w| w.backoff = seconds(31),
+        "backoff (31s) <= backoff cap (30s)",
+    ),
+    (
+        |w| w.backoff_cap = seconds(301),
+        "backoff cap (301s) <= heartbeat timeout (300s)",
+    ),
+    (
+        |w| w.stable = seconds(39),
+        "2 x rotation (40s) <= stable (39s)",
+    ),
+    (
+        |w| w.window = seconds(300),
+        "window (300s) < quarantine retry (300s)",
+    ),
+    (
+        |w| w.stream_end = seconds(20),
+        "stream end (20s) < drain deadline (20s)",
+    ),
+    (
+        |w| w.stop_grace = seconds(20),
+        "drain deadline (20s) < stop grace (20s)",
+    ),
+    (
+        |w| w.bookmark = seconds(11),
+        "bookmark (11s) <= balancer idle / 3 (10s)",
+    ),
+    (|w| w.keepalive = seconds(9), "10 s (10s) <= keepalive (9s)"),
+    (
+        |w| w.keepalive_timeout = seconds(21),
+        "keepalive timeout (21s) <= 20 s (20s)",
+    ),
+    (
+        |w| w.probe_timeout = seconds(2),
+        "failures x (probe + its timeout) (7s) <= staleness of health (5s)",
+    ),
+    (
+        |w| w.max_message = 5 << 20,
+        "largest message (5242880) <= what clients receive (4194304)",
+    ),
+    (|w| w.batch = 65_537, "batch (65537) <= 64 KiB (65536)"),
+    (
+        |w| w.write = seconds(9),
+        "bookmark (10s) <= write deadline (9s)",
+    ),
+];
+
 #[test]
 fn each_order_alone_is_refused_with_its_values() {
-    type Change = fn(&mut Wishes);
-    let table: [(Change, &str); 27] = [
-        (|w| w.verify = seconds(0), "0 (0ns) < verify (0ns)"),
-        (|w| w.open = seconds(1), "verify (2s) <= open (1s)"),
-        (|w| w.read = seconds(4), "open (5s) <= read (4s)"),
-        (|w| w.read = seconds(20), "read (20s) < rotation (20s)"),
-        (|w| w.jitter = 16, "quiet (30.2s) <= heartbeat (30s)"),
-        (|w| w.margin = 2, "3 (3) <= margin (2)"),
-        (
-            |w| w.margin = 11,
-            "margin x quiet (319s) <= heartbeat timeout (300s)",
-        ),
-        (
-            |w| w.sweep = seconds(101),
-            "sweep (101s) <= heartbeat timeout / 3 (100s)",
-        ),
-        (|w| w.look = seconds(0), "0 (0ns) < look (0ns)"),
-        (|w| w.look = seconds(31), "2 x look (62s) <= sweep (60s)"),
-        (|w| w.turn = seconds(15), "open + read (15s) < turn (15s)"),
-        (
-            |w| w.turn = seconds(101),
-            "turn (101s) <= heartbeat timeout / 3 (100s)",
-        ),
-        (
-            |w| w.cancel_grace = seconds(0),
-            "0 (0ns) < cancel grace (0ns)",
-        ),
-        (
-            |w| w.abort_grace = seconds(15),
-            "cancel grace + abort grace (20s) < rotation (20s)",
-        ),
-        (
-            |w| w.backoff = seconds(31),
-            "backoff (31s) <= backoff cap (30s)",
-        ),
-        (
-            |w| w.backoff_cap = seconds(301),
-            "backoff cap (301s) <= heartbeat timeout (300s)",
-        ),
-        (
-            |w| w.stable = seconds(39),
-            "2 x rotation (40s) <= stable (39s)",
-        ),
-        (
-            |w| w.window = seconds(300),
-            "window (300s) < quarantine retry (300s)",
-        ),
-        (
-            |w| w.stream_end = seconds(20),
-            "stream end (20s) < drain deadline (20s)",
-        ),
-        (
-            |w| w.stop_grace = seconds(20),
-            "drain deadline (20s) < stop grace (20s)",
-        ),
-        (
-            |w| w.bookmark = seconds(11),
-            "bookmark (11s) <= balancer idle / 3 (10s)",
-        ),
-        (|w| w.keepalive = seconds(9), "10 s (10s) <= keepalive (9s)"),
-        (
-            |w| w.keepalive_timeout = seconds(21),
-            "keepalive timeout (21s) <= 20 s (20s)",
-        ),
-        (
-            |w| w.probe_timeout = seconds(2),
-            "failures x (probe + its timeout) (7s) <= staleness of health (5s)",
-        ),
-        (
-            |w| w.max_message = 5 << 20,
-            "largest message (5242880) <= what clients receive (4194304)",
-        ),
-        (|w| w.batch = 65_537, "batch (65537) <= 64 KiB (65536)"),
-        (
-            |w| w.write = seconds(9),
-            "bookmark (10s) <= write deadline (9s)",
-        ),
-    ];
-    for (change, expected) in table {
+    for (change, expected) in BROKEN {
         assert_eq!(refused(change), [format!("{expected} does not hold")]);
     }
     let line = refused(|w| w.max_line = 3 << 20);

@@ -204,7 +204,7 @@ impl Watchdog {
         }
         let (timings, mut rng) = (self.timings, self.rng.fork());
         self.change_of(id, generation, |entry| {
-            entry.ended(outcome, now, &timings, &mut rng)
+            entry.ended(outcome, now, &timings, &mut rng);
         });
         self.bound();
     }
