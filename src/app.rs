@@ -220,22 +220,18 @@ impl App {
         self,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let timings = self.timings;
-        info!(
-            detection = ?timings.detection(),
-            stall_detection = ?timings.stall_detection(),
-            recovery = ?timings.recovery(),
-            stop_grace = ?timings.stop_grace,
-            "bounds"
-        );
+        tell_bounds(&self.timings);
         let (draining, stop) = (CancellationToken::new(), self.engine_tasks.stop.clone());
         let tasks = TaskTracker::new();
         let _watched = Watched::begin(&self.supervisor)?;
-        self.keepers
-            .start(&self.supervisor, &self.engine_tasks.runtime);
+        let engine_runtime = &self.engine_tasks.runtime;
+        self.keepers.start(&self.supervisor, engine_runtime);
+        self.supervisor.keep_canary("engine", engine_runtime);
+        self.supervisor.keep_canary("service", &Handle::current());
         let admin = admin::serve(
             self.admin,
             Arc::clone(&self.registry),
+            self.supervisor.clone(),
             draining.clone(),
             stop.clone(),
         );
@@ -249,8 +245,14 @@ impl App {
             self.compression,
             draining.clone(),
             tasks.clone(),
+            self.supervisor.clone(),
         );
-        let health = Health::new(self.registry, draining.clone(), tasks.clone());
+        let health = Health::new(
+            self.registry,
+            draining.clone(),
+            tasks.clone(),
+            self.supervisor.clone(),
+        );
         let serving = (draining.clone(), tasks.clone());
         let mut served = std::pin::pin!(grpc::serve(server, health, self.listeners, serving));
         let outcome = tokio::select! {
@@ -272,4 +274,15 @@ impl App {
         info!(clean, "stopped");
         outcome
     }
+}
+
+/// What the times come to, for whoever runs it.
+fn tell_bounds(timings: &Timings) {
+    info!(
+        detection = ?timings.detection(),
+        stall_detection = ?timings.stall_detection(),
+        recovery = ?timings.recovery(),
+        stop_grace = ?timings.stop_grace,
+        "bounds"
+    );
 }

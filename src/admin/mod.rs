@@ -13,16 +13,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::docker::Reach;
 use crate::hub::Registry;
+use crate::supervisor::Supervisor;
 
 #[derive(Debug, Clone)]
 struct Facts {
     registry: Arc<Registry>,
+    supervisor: Supervisor,
     draining: CancellationToken,
 }
 
 impl Facts {
     fn is_ready(&self) -> bool {
-        self.registry.is_ready() && !self.draining.is_cancelled()
+        self.registry.is_ready() && self.supervisor.is_alive() && !self.draining.is_cancelled()
     }
 }
 
@@ -33,17 +35,29 @@ impl Facts {
 pub async fn serve(
     listener: TcpListener,
     registry: Arc<Registry>,
+    supervisor: Supervisor,
     draining: CancellationToken,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let routes = Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/health", get(health))
-        .with_state(Facts { registry, draining });
+        .with_state(Facts {
+            registry,
+            supervisor,
+            draining,
+        });
     axum::serve(listener, routes)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
+}
+
+async fn livez(State(facts): State<Facts>) -> (StatusCode, &'static str) {
+    match facts.supervisor.is_alive() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "a runtime is stuck\n"),
+    }
 }
 
 async fn readyz(State(facts): State<Facts>) -> (StatusCode, &'static str) {

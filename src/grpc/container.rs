@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio_stream::Pending;
+use tokio::sync::watch::Receiver;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert;
+use super::log::deadline_of;
 use super::request::{check_name, names, resolve};
 use super::server::Server;
 use super::status::{Reason, Violations};
+use super::versions::Versions;
+use super::watch::{self, Event, Selected, Watched};
 use crate::docker::{Container, ContainerId, Inventory};
 use crate::proto;
 
@@ -19,7 +23,7 @@ const MAX_PAGE: usize = 1_000;
 
 #[tonic::async_trait]
 impl proto::container_service_server::ContainerService for Server {
-    type WatchContainersStream = Pending<Result<proto::WatchContainersResponse, Status>>;
+    type WatchContainersStream = ReceiverStream<Result<proto::WatchContainersResponse, Status>>;
 
     async fn list_containers(
         &self,
@@ -74,10 +78,111 @@ impl proto::container_service_server::ContainerService for Server {
 
     async fn watch_containers(
         &self,
-        _request: Request<proto::WatchContainersRequest>,
+        request: Request<proto::WatchContainersRequest>,
     ) -> Result<Response<Self::WatchContainersStream>, Status> {
-        let message = "WatchContainers is not implemented by this release";
-        Err(Reason::NotImplemented.status(message))
+        let deadline = deadline_of(&request);
+        let request = request.into_inner();
+        let mut found = Violations::default();
+        let names = names(request.selector.as_ref(), false, &mut found);
+        found.check()?;
+        self.refuse_while_draining()?;
+        let inventory = self.inventory()?;
+        let chosen = names.iter().map(|name| Chosen::of(&inventory, name));
+        let containers = Containers {
+            server: self.clone(),
+            chosen: chosen.collect::<Result<_, _>>()?,
+            changes: self.registry().inventory_changes(),
+        };
+        let answers = watch::open(self, containers, request.resume, deadline)?;
+        Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+/// Which containers a watch is of.
+enum Chosen {
+    /// Whichever bears the name at the time.
+    Name(String),
+    /// A prefix, once found, stays with its container.
+    Id(ContainerId),
+}
+
+impl Chosen {
+    fn of(inventory: &Inventory, name: &str) -> Result<Self, Status> {
+        let found = resolve(inventory, name)?;
+        Ok(match found.name == name {
+            true => Self::Name(name.to_owned()),
+            false => Self::Id(found.id),
+        })
+    }
+
+    fn is(&self, container: &Container) -> bool {
+        match self {
+            Self::Name(name) => container.name == *name,
+            Self::Id(id) => container.id == *id,
+        }
+    }
+}
+
+/// The containers as one watcher sees them.
+struct Containers {
+    server: Server,
+    /// Empty: all.
+    chosen: Vec<Chosen>,
+    changes: Receiver<Arc<Inventory>>,
+}
+
+impl Watched for Containers {
+    type Key = ContainerId;
+    type Mark = Arc<Container>;
+    type Thing = proto::Container;
+    type Response = proto::WatchContainersResponse;
+
+    fn versions(&self) -> &Versions<ContainerId, Arc<Container>> {
+        self.server.container_versions()
+    }
+
+    fn read(&self) -> Vec<(ContainerId, Arc<Container>, Selected<proto::Container>)> {
+        let inventory = self.server.registry().inventory();
+        let shown = inventory.containers.values().map(|container| {
+            let chosen = self.chosen.is_empty() || self.chosen.iter().any(|c| c.is(container));
+            // A name can be another container's at another time.
+            let shown = match chosen {
+                true => Selected::Yes(self.server.shown(container)),
+                false => Selected::Not,
+            };
+            (container.id, Arc::clone(container), shown)
+        });
+        shown.collect()
+    }
+
+    async fn changed(&mut self) {
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn settle(&mut self) {
+        self.changes.mark_unchanged();
+    }
+
+    fn tell(
+        &self,
+        position: Option<proto::WatchPosition>,
+        event: Event<ContainerId, proto::Container>,
+    ) -> Self::Response {
+        use proto::watch_containers_response::Event as Told;
+        let event = Some(match event {
+            Event::Snapshot(containers, complete) => Told::Snapshot(proto::ContainerSnapshot {
+                containers,
+                complete,
+            }),
+            Event::Delta(upserted, removed) => Told::Delta(proto::ContainerDelta {
+                upserted,
+                removed_ids: removed.iter().map(ToString::to_string).collect(),
+            }),
+            Event::Bookmark(time) => Told::Bookmark(time),
+        });
+        Self::Response { position, event }
     }
 }
 

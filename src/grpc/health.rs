@@ -7,8 +7,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +20,7 @@ use tonic_health::pb::health_server;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::hub::Registry;
+use crate::supervisor::Supervisor;
 
 /// Names that need the engine.
 const READINESS: [&str; 3] = [
@@ -26,7 +29,13 @@ const READINESS: [&str; 3] = [
     "pulsetail.v1.ContainerService",
 ];
 /// Names that need this process alone.
-const LIVENESS: [&str; 2] = ["liveness", "pulsetail.v1.ServerService"];
+const LIVENESS: [&str; 3] = [
+    "liveness",
+    "pulsetail.v1.ServerService",
+    "pulsetail.v1.TaskService",
+];
+/// How often it is looked whether the process is alive.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The facts that health is read off.
 #[derive(Debug, Clone)]
@@ -34,20 +43,31 @@ pub struct Health {
     registry: Arc<Registry>,
     draining: CancellationToken,
     tasks: TaskTracker,
+    supervisor: Supervisor,
 }
 
 impl Health {
     /// Health of a server that drains once `draining` is cancelled.
-    pub fn new(registry: Arc<Registry>, draining: CancellationToken, tasks: TaskTracker) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        draining: CancellationToken,
+        tasks: TaskTracker,
+        supervisor: Supervisor,
+    ) -> Self {
         Self {
             registry,
             draining,
             tasks,
+            supervisor,
         }
     }
 
     fn is_ready(&self) -> bool {
-        self.registry.is_ready() && !self.draining.is_cancelled()
+        self.registry.is_ready() && self.is_alive()
+    }
+
+    fn is_alive(&self) -> bool {
+        self.supervisor.is_alive() && !self.draining.is_cancelled()
     }
 
     /// `None`: no such name.
@@ -55,7 +75,7 @@ impl Health {
         let serving = if READINESS.contains(&name) {
             self.is_ready()
         } else if LIVENESS.contains(&name) {
-            !self.draining.is_cancelled()
+            self.is_alive()
         } else {
             return None;
         };
@@ -89,6 +109,7 @@ impl Health {
                 () = self.draining.cancelled() => {}
                 Ok(()) = reach.changed() => {}
                 Ok(()) = inventory.changed() => {}
+                () = sleep(LOOK) => {}
             }
         }
     }

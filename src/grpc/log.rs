@@ -213,7 +213,7 @@ fn accepts_gzip<T>(request: &Request<T>) -> bool {
 
 /// When the client gives up. tonic reads this header and does nothing with it
 /// while a response streams.
-fn deadline_of<T>(request: &Request<T>) -> Option<Instant> {
+pub(crate) fn deadline_of<T>(request: &Request<T>) -> Option<Instant> {
     let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

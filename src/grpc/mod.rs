@@ -19,6 +19,8 @@ mod status;
 mod stream;
 mod task;
 mod terms;
+mod versions;
+mod watch;
 
 use std::time::Duration;
 

@@ -12,9 +12,12 @@ use super::convert::timestamp;
 use super::request::MAX_CONTAINERS;
 use super::status::Reason;
 use super::stream::PROGRESS;
-use crate::docker::{Inventory, Reach, now};
+use super::task::Mark;
+use super::versions::Versions;
+use crate::docker::{Container, ContainerId, Inventory, Reach, now};
 use crate::hub::{Registry, UNIT_BYTES};
 use crate::proto;
+use crate::supervisor::Supervisor;
 use crate::tail::{Cursor, MAX_CURSOR};
 
 /// Largest request, in bytes of protobuf: 4,096 cursors fit.
@@ -48,6 +51,9 @@ struct Shared {
     tasks: TaskTracker,
     places: Arc<Semaphore>,
     compression: Compression,
+    supervisor: Supervisor,
+    task_versions: Versions<String, Mark>,
+    container_versions: Versions<ContainerId, Arc<Container>>,
 }
 
 impl Server {
@@ -58,6 +64,7 @@ impl Server {
         compression: Compression,
         draining: CancellationToken,
         tasks: TaskTracker,
+        supervisor: Supervisor,
     ) -> Self {
         Self(Arc::new(Shared {
             registry,
@@ -67,6 +74,9 @@ impl Server {
             tasks,
             places: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
             compression,
+            supervisor,
+            task_versions: Versions::default(),
+            container_versions: Versions::default(),
         }))
     }
 
@@ -81,6 +91,18 @@ impl Server {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.0.registry
+    }
+
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.0.supervisor
+    }
+
+    pub(crate) fn task_versions(&self) -> &Versions<String, Mark> {
+        &self.0.task_versions
+    }
+
+    pub(crate) fn container_versions(&self) -> &Versions<ContainerId, Arc<Container>> {
+        &self.0.container_versions
     }
 
     pub(crate) fn draining(&self) -> CancellationToken {

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod breaker;
+mod canary;
 mod panics;
 mod permit;
 mod run;
@@ -21,8 +22,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{process, thread};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -32,7 +33,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{error, warn};
 
 pub use backoff::Backoff;
 pub use breaker::Breaker;
@@ -41,6 +42,7 @@ pub use status::{Reason, State, Status, TERMINATIONS, Termination};
 pub use task::{Failure, Kind, Spec, Task, Turn, Work};
 pub use timings::{Timings, Violation, Wishes};
 
+use canary::{Aviary, Listener};
 use permit::Revoke;
 use run::{Body, Voice};
 use watchdog::{Action, Moment, Outcome, TaskId, Watchdog};
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     /// When the watchdog last looked, ms since the epoch; read without the lock.
     looked: AtomicU64,
     zombies: AtomicU64,
+    canaries: Aviary,
     over: AtomicBool,
 }
 
@@ -98,6 +101,7 @@ impl Supervisor {
     /// [`Supervisor::watch`].
     pub fn new(timings: Timings, tracker: TaskTracker) -> Self {
         panics::note_places();
+        let epoch = Instant::now();
         Self(Arc::new(Shared {
             inner: Mutex::new(Inner {
                 watchdog: Watchdog::new(timings, fastrand::u64(..)),
@@ -105,7 +109,8 @@ impl Supervisor {
                 runs: HashMap::new(),
             }),
             timings,
-            epoch: Instant::now(),
+            epoch,
+            canaries: Aviary::new(epoch),
             tracker,
             changed: watch::Sender::new(0),
             looked: AtomicU64::new(0),
@@ -181,15 +186,25 @@ impl Supervisor {
         self.0.changed.subscribe()
     }
 
-    /// Since the watchdog last looked. Needs no lock, so that a deadlock is seen.
-    pub fn watchdog_age(&self) -> Duration {
-        let looked = Duration::from_millis(self.0.looked.load(Ordering::Acquire));
-        self.0.epoch.elapsed().saturating_sub(looked)
+    /// Keeps a task on a runtime that shows that it runs.
+    pub fn keep_canary(&self, name: &str, runtime: &Handle) {
+        let spec = Spec {
+            name: format!("canary/{name}"),
+            kind: Kind::Canary,
+            container: None,
+        };
+        let hatch = self.0.canaries.hatch();
+        self.start(spec, runtime, None, move |_permit| hatch());
     }
 
-    /// Whether more tasks than tolerable could not be aborted.
-    pub fn is_haunted(&self) -> bool {
-        self.0.zombies.load(Ordering::Acquire) > ZOMBIES
+    /// Whether watchdog and runtimes do their part, and no more tasks than tolerable
+    /// could not be aborted. Takes no lock that a task or the watchdog holds, so that
+    /// a deadlock is seen.
+    pub fn is_alive(&self) -> bool {
+        let looked = Duration::from_millis(self.0.looked.load(Ordering::Acquire));
+        let blind = self.0.epoch.elapsed().saturating_sub(looked);
+        let haunted = self.0.zombies.load(Ordering::Acquire) > ZOMBIES;
+        blind < SILENCE && self.0.canaries.silence() < SILENCE && !haunted
     }
 
     /// Looks at what is due; how long nothing will be.
@@ -208,8 +223,17 @@ impl Supervisor {
     pub fn watch(&self) -> std::io::Result<()> {
         let watched = self.clone();
         let watch = move || {
+            let (mut listener, mut last) = (Listener::default(), Instant::now());
             while !watched.0.over.load(Ordering::Acquire) {
-                let idle = watched.look();
+                let (idle, silence) = (watched.look(), watched.0.canaries.silence());
+                if listener.is_stuck(last.elapsed(), silence, STUCK) {
+                    error!(
+                        ?silence,
+                        "a runtime is stuck; clients resume by their cursors"
+                    );
+                    process::exit(SOFTWARE);
+                }
+                last = Instant::now();
                 // Something due at once is due again a moment later.
                 thread::sleep(idle.max(SHORTEST));
             }
@@ -221,6 +245,13 @@ impl Supervisor {
     }
 }
 
+/// Watchdog and canaries may be silent for less than this.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A runtime that is stuck for so long ends the process: whoever started it starts
+/// it again.
+const STUCK: Duration = Duration::from_secs(40);
+/// Its status then; `EX_SOFTWARE` of sysexits.h.
+const SOFTWARE: i32 = 70;
 /// The watchdog rests at least so long between two looks.
 const SHORTEST: Duration = Duration::from_millis(5);
 

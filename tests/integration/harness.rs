@@ -14,6 +14,7 @@ use pulsetail::docker::Connector;
 use pulsetail::grpc::Address;
 use pulsetail::proto::container_service_client::ContainerServiceClient;
 use pulsetail::proto::log_service_client::LogServiceClient;
+use pulsetail::proto::task_service_client::TaskServiceClient;
 use pulsetail::proto::{GetContainerRequest, Selector, StreamLogsRequest, stream_logs_request};
 use pulsetail::supervisor::Supervisor;
 use pulsetail_sim::{Endpoint, Engine, Sim, Timestamp};
@@ -126,6 +127,10 @@ impl Server {
 
     pub(crate) fn containers(&self) -> ContainerServiceClient<Channel> {
         ContainerServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn tasks(&self) -> TaskServiceClient<Channel> {
+        TaskServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn health(&self) -> HealthClient<Channel> {

@@ -20,7 +20,11 @@ const READINESS: [&str; 3] = [
     "pulsetail.v1.LogService",
     "pulsetail.v1.ContainerService",
 ];
-const LIVENESS: [&str; 2] = ["liveness", "pulsetail.v1.ServerService"];
+const LIVENESS: [&str; 3] = [
+    "liveness",
+    "pulsetail.v1.ServerService",
+    "pulsetail.v1.TaskService",
+];
 /// Promised is 5 s.
 const BOUND: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,5 @@
 //! What later releases will serve: refused by name, never accepted and ignored.
 
-use pulsetail::proto::task_service_client::TaskServiceClient;
 use pulsetail::proto::{self, Selector, StreamLogsRequest};
 use tonic::Code;
 
@@ -92,51 +91,5 @@ async fn a_field_of_a_later_release_is_refused_by_name_and_never_ignored() {
         )
     );
     assert_untouched(&sim);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_method_of_a_later_release_is_refused_by_name() {
-    let sim = engine();
-    let server = Server::start(&sim).await;
-    let mut tasks = TaskServiceClient::new(server.channel.clone());
-    let mut containers = server.containers();
-    let refusals = [
-        (
-            "WatchContainers",
-            containers
-                .watch_containers(proto::WatchContainersRequest::default())
-                .await
-                .err(),
-        ),
-        (
-            "ListTasks",
-            tasks
-                .list_tasks(proto::ListTasksRequest::default())
-                .await
-                .err(),
-        ),
-        (
-            "GetTask",
-            tasks.get_task(proto::GetTaskRequest::default()).await.err(),
-        ),
-        (
-            "WatchTasks",
-            tasks
-                .watch_tasks(proto::WatchTasksRequest::default())
-                .await
-                .err(),
-        ),
-    ];
-    for (method, refusal) in refusals {
-        let status = refusal.expect("it is refused");
-        assert!(status.message().contains(method), "{}", status.message());
-        let (code, reason, _) = told(&status);
-        assert_eq!(
-            (code, &*reason),
-            (Code::Unimplemented, "NOT_IMPLEMENTED"),
-            "{method}"
-        );
-    }
     server.stop().await;
 }

@@ -115,7 +115,7 @@ async fn round(server: &Server, number: usize) {
 
 async fn settled(server: &Server, sim: &Sim) {
     // The event feed alone; pings come and go.
-    let idle = || server.engine_tasks.len() == 3 && sim.stats().log_streams == 0;
+    let idle = || server.engine_tasks.len() == 5 && sim.stats().log_streams == 0;
     until(|| idle() && sim.stats().connections == 1).await;
 }
 

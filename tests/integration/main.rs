@@ -34,3 +34,4 @@ mod skips;
 mod subscriber;
 mod supervision;
 mod verify;
+mod watches;

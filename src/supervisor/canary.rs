@@ -1,0 +1,114 @@
+//! Canaries: tasks that do nothing but show that their runtime runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::task::{Failure, Task, Turn};
+
+/// How often one sings.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// When each canary sang last. No lock of theirs is held while anything waits.
+#[derive(Debug)]
+pub(super) struct Aviary {
+    epoch: Instant,
+    /// ms since the epoch.
+    songs: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+impl Aviary {
+    pub(super) fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            songs: Mutex::default(),
+        }
+    }
+
+    /// What makes one more canary.
+    pub(super) fn hatch(&self) -> impl Fn() -> Canary + Send + Sync + use<> {
+        let (epoch, song) = (self.epoch, Arc::new(AtomicU64::new(0)));
+        sing(epoch, &song);
+        let mut songs = self.songs.lock().unwrap_or_else(PoisonError::into_inner);
+        songs.push(Arc::clone(&song));
+        move || Canary {
+            epoch,
+            song: Arc::clone(&song),
+        }
+    }
+
+    /// The longest silence of any.
+    pub(super) fn silence(&self) -> Duration {
+        let songs = self.songs.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = songs.iter().map(|song| song.load(Ordering::Acquire)).min();
+        oldest.map_or(Duration::ZERO, |song| {
+            let silence = self.epoch.elapsed();
+            silence.saturating_sub(Duration::from_millis(song))
+        })
+    }
+}
+
+fn sing(epoch: Instant, song: &AtomicU64) {
+    let now = epoch.elapsed().as_millis();
+    song.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Release);
+}
+
+pub(super) struct Canary {
+    epoch: Instant,
+    song: Arc<AtomicU64>,
+}
+
+/// That a runtime ran a turn.
+pub(super) struct Sung(());
+
+impl Task for Canary {
+    type Proof = Sung;
+
+    async fn turn(&mut self) -> Result<Turn<Sung>, Failure> {
+        sleep(INTERVAL).await;
+        sing(self.epoch, &self.song);
+        Ok(Turn::Progress(Sung(())))
+    }
+}
+
+/// Tells a runtime that is stuck from a machine that slept: only silence that was
+/// listened to counts.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    heard: Duration,
+}
+
+impl Listener {
+    /// Listened for `listened`, and the longest silence is `silence`; whether it has
+    /// lasted for `limit`.
+    pub(super) fn is_stuck(
+        &mut self,
+        listened: Duration,
+        silence: Duration,
+        limit: Duration,
+    ) -> bool {
+        self.heard = match silence > 2 * INTERVAL {
+            true => self.heard + listened.min(2 * INTERVAL),
+            false => Duration::ZERO,
+        };
+        self.heard >= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_silence_that_was_listened_to_counts() {
+        let (mut listener, second) = (Listener::default(), Duration::from_secs(1));
+        let mut stuck =
+            |listened, silence| listener.is_stuck(listened * second, silence * second, 40 * second);
+        assert!(!stuck(3_600, 3_600), "the machine slept");
+        assert!((1..38).all(|n| !stuck(1, 3_600 + n)));
+        assert!(stuck(1, 3_638));
+        assert!(!stuck(1, 0), "it sang");
+    }
+}
