@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pulsetail::proto::{
-    GetTaskRequest, ListTasksRequest, Selector, TaskFilter, TaskState, TaskType, TerminationReason,
-    WatchContainersRequest, WatchContainersResponse, WatchPosition, WatchTasksRequest,
-    WatchTasksResponse, watch_containers_response, watch_tasks_response,
+    GetTaskRequest, ListTasksRequest, Selector, Task, TaskFilter, TaskState, TaskType,
+    TerminationReason, WatchContainersRequest, WatchContainersResponse, WatchPosition,
+    WatchTasksRequest, WatchTasksResponse, watch_containers_response, watch_tasks_response,
 };
 use tokio::time::timeout;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::harness::{Server, all, engine, until_so, within};
 use crate::requests::told;
@@ -28,8 +28,7 @@ impl Tasks {
         use watch_tasks_response::Event;
         let message = within(watch.message()).await.expect("it is open");
         let message = message.expect("it is open");
-        let shown =
-            |task: pulsetail::proto::Task| (task.name.clone(), (task.state(), task.generation));
+        let shown = |task: Task| (task.name.clone(), (task.state(), task.generation));
         match message.event.expect("a known event") {
             Event::Snapshot(snapshot) => {
                 self.snapshots += 1;
@@ -70,6 +69,32 @@ fn running(name: &str) -> impl Fn(&BTreeMap<String, (TaskState, u64)>) -> bool {
     }
 }
 
+async fn get(server: &Server, name: &str) -> Result<Task, Status> {
+    let name = name.to_owned();
+    let answer = server.tasks().get_task(GetTaskRequest { name }).await?;
+    Ok(answer.into_inner().task.expect("always set"))
+}
+
+/// The tasks of a filter, in pages of two.
+async fn listed(server: &Server, filter: TaskFilter) -> Vec<String> {
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListTasksRequest {
+            filter: Some(filter.clone()),
+            page_size: 2,
+            page_token,
+        };
+        let page = server.tasks().list_tasks(request).await;
+        let page = page.expect("it is served").into_inner();
+        assert!(page.tasks.len() <= 2);
+        names.extend(page.tasks.into_iter().map(|task| task.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return names;
+        }
+    }
+}
+
 #[tokio::test]
 async fn tasks_are_listed_in_pages_and_one_is_told_whole() {
     let sim = engine();
@@ -79,100 +104,58 @@ async fn tasks_are_listed_in_pages_and_one_is_told_whole() {
     web.stdout("one\ntwo\n");
     subscriber.entries(2).await;
     let name = format!("container/{}", web.id());
-    let get = async |name: &str| {
-        let name = name.to_owned();
-        let answer = server.tasks().get_task(GetTaskRequest { name }).await;
-        answer.map(|answer| answer.into_inner().task.expect("always set"))
-    };
-    until_so(async || get(&name).await.is_ok_and(|task| task.entries == 2)).await;
-    let task = get(&name).await.expect("it runs");
-    assert_eq!(
-        (task.r#type(), task.state()),
-        (TaskType::Container, TaskState::Running)
-    );
-    let container = task.container.expect("it has one");
-    assert_eq!(
-        (container.id, container.name),
-        (web.id().to_owned(), "web".to_owned())
-    );
-    assert_eq!(
-        (task.bytes, task.restarts, task.terminations.len()),
-        (6, 0, 0)
-    );
-    assert!(task.heartbeat_age.is_some() && task.data_age.is_some() && task.deadline_in.is_some());
-    let (mut names, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = ListTasksRequest {
-            page_size: 2,
-            page_token,
-            ..ListTasksRequest::default()
-        };
-        let page = server
-            .tasks()
-            .list_tasks(request)
+    until_so(async || {
+        get(&server, &name)
             .await
-            .expect("it is served");
-        let page = page.into_inner();
-        assert!(page.tasks.len() <= 2);
-        names.extend(page.tasks.into_iter().map(|task| task.name));
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    let expected = [
-        "canary/engine",
-        "canary/service",
-        &name,
-        "engine-probe",
-        "event-feed",
-        "inventory",
-    ];
-    assert_eq!(names, expected);
+            .is_ok_and(|task| task.entries == 2)
+    })
+    .await;
+    let task = get(&server, &name).await.expect("it runs");
+    let what = (task.r#type(), task.state());
+    assert_eq!(what, (TaskType::Container, TaskState::Running));
+    let container = task.container.expect("it has one");
+    assert_eq!((&*container.id, &*container.name), (web.id(), "web"));
+    let counts = (task.bytes, task.restarts, task.terminations.len());
+    assert_eq!(counts, (6, 0, 0));
+    assert!(task.heartbeat_age.is_some() && task.data_age.is_some());
+    assert!(task.deadline_in.is_some() && task.retry_in.is_none());
+    let all = listed(&server, TaskFilter::default()).await;
+    let canaries = ["canary/engine", "canary/service"];
+    let others = [&*name, "engine-probe", "event-feed", "inventory"];
+    assert_eq!(all, [&canaries[..], &others[..]].concat());
     let filter = TaskFilter {
         container: "web".to_owned(),
         states: vec![TaskState::Running.into()],
         ..TaskFilter::default()
     };
-    let request = ListTasksRequest {
-        filter: Some(filter),
-        ..ListTasksRequest::default()
-    };
-    let found = server
-        .tasks()
-        .list_tasks(request)
-        .await
-        .expect("it is served");
-    assert_eq!(found.into_inner().tasks.len(), 1);
-    let missing = get("nobody").await.expect_err("there is none");
-    assert_eq!(
-        (missing.code(), &*told(&missing).1),
-        (Code::NotFound, "TASK_NOT_FOUND")
-    );
-    for filter in [
-        TaskFilter {
-            types: vec![0],
-            ..TaskFilter::default()
-        },
-        TaskFilter {
-            states: vec![99],
-            ..TaskFilter::default()
-        },
-        TaskFilter {
-            container: "../x".to_owned(),
-            ..TaskFilter::default()
-        },
-    ] {
+    assert_eq!(listed(&server, filter).await, [name]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_names_no_task_is_refused() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let missing = get(&server, "nobody").await.expect_err("there is none");
+    assert_eq!(missing.code(), Code::NotFound);
+    assert_eq!(told(&missing).1, "TASK_NOT_FOUND");
+    let empty = get(&server, "").await.expect_err("it is required");
+    assert_eq!(told(&empty).1, "FIELD_INVALID");
+    let wrong: [fn(&mut TaskFilter); 3] = [
+        |filter| filter.types = vec![0],
+        |filter| filter.states = vec![99],
+        |filter| filter.container = "../x".to_owned(),
+    ];
+    for spoil in wrong {
+        let mut filter = TaskFilter::default();
+        spoil(&mut filter);
         let request = WatchTasksRequest {
             filter: Some(filter),
             resume: None,
         };
-        let refused = server
-            .tasks()
-            .watch_tasks(request)
-            .await
-            .expect_err("it is wrong");
-        assert_eq!(&*told(&refused).1, "FIELD_INVALID");
+        let refused = server.tasks().watch_tasks(request).await;
+        let refused = refused.expect_err("it is wrong");
+        assert_eq!(told(&refused).1, "FIELD_INVALID");
     }
     server.stop().await;
 }
@@ -191,13 +174,7 @@ async fn a_watch_tells_a_restart_and_keeps_how_it_came() {
     };
     tasks.until(&mut stream, replaced).await;
     assert_eq!(tasks.snapshots, 1);
-    let name = "inventory".to_owned();
-    let task = server.tasks().get_task(GetTaskRequest { name }).await;
-    let task = task
-        .expect("it runs")
-        .into_inner()
-        .task
-        .expect("always set");
+    let task = get(&server, "inventory").await.expect("it runs");
     let end = &task.terminations[0];
     assert_eq!(
         (end.reason(), end.generation),
@@ -249,13 +226,8 @@ async fn a_watch_resumes_by_position_and_a_late_one_skips_what_was_between() {
     let name = format!("container/{}", web.id());
     for _ in 0..3 {
         drop(server.open(all("web")).await);
-        let stopped = async || {
-            let name = name.clone();
-            let task = server.tasks().get_task(GetTaskRequest { name }).await;
-            let task = task.map(|task| task.into_inner().task.expect("always set"));
-            task.is_ok_and(|task| task.state() == TaskState::Stopped)
-        };
-        until_so(stopped).await;
+        let stopped = |task: Task| task.state() == TaskState::Stopped;
+        until_so(async || get(&server, &name).await.is_ok_and(stopped)).await;
     }
     let resume = tasks.position.clone();
     let mut stream = watch(
