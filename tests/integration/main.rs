@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and their tasks end with their runtime"
 )]
 
+mod ancestor;
 mod architecture;
 mod cost;
 mod engines;
