@@ -204,6 +204,11 @@ impl Writer {
                 container: Some(convert::container_ref(&member.container)),
                 message: "a stuck or unordered engine stream was replaced".to_owned(),
             }),
+            Content::ClockStep => Event::Notice(proto::Notice {
+                kind: proto::NoticeKind::ClockStep.into(),
+                container: Some(convert::container_ref(&member.container)),
+                message: "the engine's clock was set back".to_owned(),
+            }),
             Content::Settled => {
                 member.settled = true;
                 return Ok(None);

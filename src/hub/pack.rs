@@ -1,9 +1,16 @@
 //! Deliveries of a machine, packed into units.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::batch::Writer;
 use super::unit::{Content, UNIT_BYTES, Unit};
 use crate::docker::{Container, ContainerId, now};
 use crate::tail::{Cursor, Delivery, Entry, GapCause, Position};
+
+/// Notices of one kind come at least so long apart.
+const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A cursor issued now. `engine`: its tag.
 pub(crate) fn cursor(engine: u64, container: ContainerId, position: Position) -> String {
@@ -34,6 +41,13 @@ pub(crate) struct Packer {
     units: Vec<Unit>,
     /// The machine's position as last told.
     at: Position,
+    /// Stamps of each stream's last line in file order.
+    stamps: [Option<i64>; 3],
+    /// One of them went back, and that is to be told.
+    stepped: bool,
+    /// When it was told last that the clock was set, and a lease replaced.
+    told_step: Option<Instant>,
+    told_lease: Option<Instant>,
 }
 
 impl Packer {
@@ -49,6 +63,10 @@ impl Packer {
             late: None,
             units: Vec::new(),
             at: Position::default(),
+            stamps: [None; 3],
+            stepped: false,
+            told_step: None,
+            told_lease: None,
         };
         packer.label(container);
         packer
@@ -75,7 +93,11 @@ impl Packer {
                     self.content(Content::Gap(gap), self.at);
                 }
                 Delivery::Verified => self.content(Content::Verified(self.asked), after),
-                Delivery::Replaced => self.content(Content::LeaseReplaced, after),
+                Delivery::Replaced => {
+                    if is_due(&mut self.told_lease) {
+                        self.content(Content::LeaseReplaced, after);
+                    }
+                }
                 Delivery::At(position) => self.reached(position),
             }
         }
@@ -92,6 +114,11 @@ impl Packer {
             self.close(self.at);
             self.late = late;
         }
+        if late.is_none() {
+            // Docker stamps a stream's lines one after the other.
+            let last = self.stamps[entry.stream as usize].replace(entry.time);
+            self.stepped |= last.is_some_and(|last| entry.time < last);
+        }
         if entry.line.len() >= UNIT_BYTES && self.is_told {
             self.close(self.at);
         }
@@ -102,7 +129,9 @@ impl Packer {
     fn reached(&mut self, position: Position) {
         self.at = position;
         self.is_told = true;
-        if self.entries.len() >= UNIT_BYTES {
+        if std::mem::take(&mut self.stepped) && is_due(&mut self.told_step) {
+            self.content(Content::ClockStep, position);
+        } else if self.entries.len() >= UNIT_BYTES {
             self.close(position);
         }
     }
@@ -134,5 +163,65 @@ impl Packer {
             };
             self.units.push(Unit { content, after });
         }
+    }
+}
+
+/// Whether a notice may come again, now.
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let due = last.is_none_or(|last| now.duration_since(last) >= NOTICE_PAUSE);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::Stream;
+
+    fn line(stream: Stream, time: i64) -> Delivery {
+        Delivery::Entry(Entry {
+            stream,
+            time,
+            ordinal: 0,
+            line: "x".into(),
+            unterminated: false,
+            truncated_bytes: 0,
+        })
+    }
+
+    fn steps(lines: impl IntoIterator<Item = Delivery>) -> usize {
+        let web = serde_json::json!({"Id": "a".repeat(64), "Name": "/web"});
+        let web = Container::of_inspect(serde_json::from_value(web).unwrap()).unwrap();
+        let mut packer = Packer::new(&web, 0, GapCause::RotatedOut);
+        for line in lines {
+            packer.push(&mut vec![line], Position::default());
+        }
+        let units = packer.take(Position::default());
+        let is_step = |unit: &&Unit| unit.content == Content::ClockStep;
+        units.iter().filter(is_step).count()
+    }
+
+    #[test]
+    fn a_stream_that_goes_back_in_time_is_told_once_a_moment() {
+        let back = [9, 5, 4, 3].map(|time| line(Stream::Stdout, time));
+        assert_eq!(steps(back), 1);
+    }
+
+    #[test]
+    fn streams_that_cross_and_late_lines_are_no_step() {
+        let crossing = [
+            line(Stream::Stdout, 9),
+            line(Stream::Stderr, 5),
+            line(Stream::Stdout, 10),
+        ];
+        assert_eq!(steps(crossing), 0);
+        let Delivery::Entry(late) = line(Stream::Stdout, 3) else {
+            unreachable!("it is an entry");
+        };
+        let late = [line(Stream::Stdout, 9), Delivery::Late(late, 1)];
+        assert_eq!(steps(late), 0);
     }
 }

@@ -21,6 +21,8 @@ pub enum Content {
     Verified(i64),
     /// A stuck or failed lease was replaced, without loss.
     LeaseReplaced,
+    /// The engine's clock was set back: stamps of a stream go back.
+    ClockStep,
     /// A run of the container began, or ended with its log delivered.
     Changed(Change),
     /// The container does not run, and all that it wrote is delivered.

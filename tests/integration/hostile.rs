@@ -254,11 +254,15 @@ async fn a_clock_that_goes_back_changes_neither_order_nor_number() {
     web.stdout("after\n");
     subscriber.entries(written + 1).await;
     assert_eq!(subscriber.lines(), lines_of(&web));
-    assert!(subscriber.notices().contains(&NoticeKind::LeaseReplaced));
+    let told = subscriber.notices();
+    assert!(told.contains(&NoticeKind::LeaseReplaced));
+    assert!(told.contains(&NoticeKind::ClockStep));
     let mut read = server.open(stored("web")).await;
     read.judge.clock_is_set();
     read.end().await.expect("a read ends with OK");
     assert_eq!(read.lines(), lines_of(&web));
+    // Three steps in one moment are worth one notice.
+    assert_eq!(read.notices(), [NoticeKind::ClockStep]);
     server.stop().await;
 }
 
