@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::docker::{self, Connector, Engine, Feed, Inventory, Keeper, Probe, Reach, Seen};
+use crate::docker::{self, Connector, Engine, Feed, Keeper, Ledger, Probe, Reach, Seen};
 use crate::grpc::{self, Address, Compression, Health, Listener, Server};
 use crate::hub::{Registry, Tasks};
 use crate::supervisor::{Breaker, Kind, Spec, Supervisor, Timings};
@@ -42,7 +42,7 @@ struct Keepers {
     engine: Engine,
     endpoint: String,
     reach: watch::Sender<Reach>,
-    inventory: watch::Sender<Arc<Inventory>>,
+    ledger: Ledger,
     breaker: Breaker,
 }
 
@@ -58,7 +58,7 @@ impl Keepers {
             engine,
             endpoint,
             reach,
-            inventory,
+            ledger,
             breaker,
         } = self;
         let (asked, gate) = (engine.clone(), breaker.clone());
@@ -67,7 +67,7 @@ impl Keepers {
         supervisor.start(probe, runtime, None, move |_permit| {
             Probe::new(asked.clone(), endpoint.clone(), reach.clone(), gate.clone())
         });
-        let (seen, listed) = (Seen::default(), inventory.subscribe());
+        let (seen, listed) = (Seen::default(), ledger.inventory());
         let (followed, hints) = (engine.clone(), seen.clone());
         let feed = spec("event-feed", Kind::EventFeed);
         supervisor.start(feed, runtime, Some(breaker.clone()), move |_permit| {
@@ -75,7 +75,7 @@ impl Keepers {
         });
         let keeper = spec("inventory", Kind::Inventory);
         supervisor.start(keeper, runtime, Some(breaker), move |permit| {
-            Keeper::new(engine.clone(), inventory.clone(), seen.clone(), permit)
+            Keeper::new(engine.clone(), ledger.clone(), seen.clone(), permit)
         });
     }
 }
@@ -122,7 +122,7 @@ impl App {
         let engine = Engine::new(connector)?;
         let unknown = Reach::Away("it has not been asked yet".to_owned());
         let reach = watch::Sender::new(unknown);
-        let inventory = watch::Sender::new(Arc::default());
+        let ledger = Ledger::default();
         let engine_tasks = Tasks {
             runtime: engine_runtime,
             tracker: TaskTracker::new(),
@@ -133,7 +133,7 @@ impl App {
         let registry = Arc::new(Registry::new(
             engine.clone(),
             reach.subscribe(),
-            inventory.subscribe(),
+            ledger.clone(),
             config.reading,
             engine_tasks.clone(),
             (supervisor.clone(), breaker.clone()),
@@ -154,7 +154,7 @@ impl App {
                 engine,
                 endpoint,
                 reach,
-                inventory,
+                ledger,
                 breaker,
             },
             compression: config.compression,

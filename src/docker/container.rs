@@ -26,6 +26,13 @@ impl ContainerId {
         Some(Self(id))
     }
 
+    /// The first and the last id whose texts begin so; `None`: none can.
+    pub(crate) fn range(prefix: &str) -> Option<(Self, Self)> {
+        let rest = 64_usize.checked_sub(prefix.len())?;
+        let padded = |digit: &str| Self::parse(&(prefix.to_owned() + &digit.repeat(rest)));
+        padded("0").zip(padded("f"))
+    }
+
     /// The id's 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -109,9 +116,49 @@ impl Container {
         matches!(self.state, State::Running | State::Paused)
     }
 
+    /// Whether its owner wants it hidden from everybody.
+    pub fn is_hidden(&self) -> bool {
+        self.label("pulsetail.logs") == "deny"
+    }
+
     /// A label's value, or "".
     pub fn label(&self, key: &str) -> &str {
         self.labels.get(key).map_or("", String::as_str)
+    }
+
+    /// Whether its log exists, or may yet: not that of one that the engine removes.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.state, State::Removing | State::Dead)
+    }
+
+    /// Whether it runs, is frozen, or is between two runs by its restart policy.
+    pub fn is_up(&self) -> bool {
+        self.is_running() || self.state == State::Restarting
+    }
+
+    /// One that events alone have told of. Its attributes are its labels, and a few
+    /// words of the engine's own.
+    pub(crate) fn of_event(id: ContainerId, mut attributes: HashMap<String, String>) -> Container {
+        let mut word = |key| attributes.remove(key).unwrap_or_default();
+        let (name, image) = (word("name"), word("image"));
+        for key in ["exitCode", "execDuration", "signal", "oldName"] {
+            attributes.remove(key);
+        }
+        Container {
+            id,
+            name,
+            image,
+            labels: attributes.into_iter().collect(),
+            state: State::Unknown,
+            exit_code: None,
+            tty: false,
+            log_driver: String::new(),
+            files: Files::default(),
+            unreadable: None,
+            created: None,
+            started: None,
+            finished: None,
+        }
     }
 
     pub(crate) fn of_inspect(answer: ContainerInspectResponse) -> Option<Container> {

@@ -263,9 +263,16 @@ fn record_of(output: LogOutput, tty: bool) -> Result<Record, EngineError> {
     Record::of_frame(stream, frame).ok_or_else(|| protocol("the engine sent a record without time"))
 }
 
-/// A container whose state may have changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Event(pub ContainerId);
+/// What the engine tells of a container: its state may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Whether a run of it began.
+    pub starts: bool,
+    /// When, ns since the Unix epoch, the engine's clock.
+    pub time: Option<i64>,
+    /// The container, as far as the event describes it.
+    pub container: Container,
+}
 
 impl Event {
     fn of(message: EventMessage) -> Option<Event> {
@@ -282,7 +289,14 @@ impl Event {
         if noise.iter().any(|prefix| action.starts_with(prefix)) {
             return None;
         }
-        Some(Event(ContainerId::parse(&message.actor?.id?)?))
+        let actor = message.actor?;
+        let id = ContainerId::parse(&actor.id?)?;
+        let seconds = message.time.and_then(|s| s.checked_mul(1_000_000_000));
+        Some(Event {
+            starts: action == "start",
+            time: message.time_nano.or(seconds),
+            container: Container::of_event(id, actor.attributes.unwrap_or_default()),
+        })
     }
 }
 

@@ -18,7 +18,7 @@ mod verified;
 pub use container::{Container, ContainerId, State};
 pub use endpoint::{Surroundings, find};
 pub use engine::{Engine, EngineError, Event, Identity, Tail};
-pub use inventory::{Feed, FindError, Inventory, Keeper, Seen};
+pub use inventory::{Change, Changes, Feed, FindError, Inventory, Keeper, Ledger, Seen};
 pub use probe::{Probe, Reach};
 pub use record::{PART_BYTES, Record, Stream};
 pub use records::{Chunk, Records};

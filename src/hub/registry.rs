@@ -18,7 +18,7 @@ use super::log::{Log, ring_bytes};
 use super::reader::Reader;
 use super::slots::{Slot, Slots};
 use super::source::Source;
-use crate::docker::{Container, ContainerId, Engine, Inventory, Reach};
+use crate::docker::{Changes, Container, ContainerId, Engine, Inventory, Ledger, Reach};
 use crate::supervisor::{Breaker, Kind, Spec, Started, Supervisor};
 use crate::tail::{Dialect, Settings, Skips};
 
@@ -64,6 +64,7 @@ impl Tasks {
 #[derive(Debug)]
 pub struct Registry {
     source: Source,
+    ledger: Ledger,
     reading: Reading,
     tasks: Tasks,
     supervisor: Supervisor,
@@ -111,7 +112,7 @@ impl Registry {
     pub fn new(
         engine: Engine,
         reach: watch::Receiver<Reach>,
-        inventory: watch::Receiver<Arc<Inventory>>,
+        ledger: Ledger,
         reading: Reading,
         tasks: Tasks,
         (supervisor, breaker): (Supervisor, Breaker),
@@ -120,8 +121,9 @@ impl Registry {
             source: Source {
                 engine,
                 reach,
-                inventory,
+                inventory: ledger.inventory(),
             },
+            ledger,
             reading,
             tasks,
             patience: supervisor.timings().read,
@@ -147,6 +149,11 @@ impl Registry {
     /// The containers, now and later.
     pub fn inventory_changes(&self) -> watch::Receiver<Arc<Inventory>> {
         self.source.inventory.clone()
+    }
+
+    /// Every change of a container from now on.
+    pub fn container_changes(&self) -> Changes {
+        self.ledger.changes()
     }
 
     /// Whether the engine answers, now and later.
