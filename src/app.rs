@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin;
 use crate::config::Config;
-use crate::docker::{self, Connector, Engine, Feed, Keeper, Ledger, Probe, Reach, Seen};
+use crate::docker::{self, Connector, Engine, Feed, Keeper, Ledger, Own, Probe, Reach, Seen};
 use crate::grpc::{self, Address, Compression, Health, Listener, Server};
 use crate::hub::{Registry, Tasks};
 use crate::supervisor::{Breaker, Kind, Spec, Supervisor, Timings};
@@ -34,6 +34,7 @@ pub struct App {
     supervisor: Supervisor,
     keepers: Keepers,
     compression: Compression,
+    own: Own,
     timings: Timings,
 }
 
@@ -158,6 +159,10 @@ impl App {
                 breaker,
             },
             compression: config.compression,
+            own: match config.include_self {
+                true => Own::default(),
+                false => Own::of_process(),
+            },
             timings: config.timings,
         })
     }
@@ -242,7 +247,7 @@ impl App {
         });
         let server = Server::new(
             Arc::clone(&self.registry),
-            self.compression,
+            (self.compression, self.own),
             draining.clone(),
             tasks.clone(),
             self.supervisor.clone(),

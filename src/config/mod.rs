@@ -33,6 +33,8 @@ pub struct Config {
     pub reading: Reading,
     /// What batches are compressed with.
     pub compression: Compression,
+    /// Whether selectors take the server's own container for any other.
+    pub include_self: bool,
     /// Every time that anything relies on, in order.
     pub timings: Timings,
     /// Least level of the service's own log.
@@ -190,10 +192,7 @@ fn check(
     problems: Vec<String>,
 ) -> Result<Config, ConfigError> {
     let mut checker = Checker { given, problems };
-    let remote = checker.one("allow-remote-plaintext", false, |text| {
-        text.parse()
-            .map_err(|_| "is neither true nor false".to_owned())
-    });
+    let remote = checker.one("allow-remote-plaintext", false, switch);
     let local = |address: SocketAddr| match remote || address.ip().is_loopback() {
         true => Ok(address),
         false => Err(
@@ -228,6 +227,7 @@ fn check(
             "gzip" => Ok(Compression::Gzip),
             _ => Err("is neither off nor gzip".to_owned()),
         }),
+        include_self: checker.one("include-self", false, switch),
         timings,
         log_level: checker.one("log-level", LevelFilter::INFO, |text| {
             text.parse().map_err(|_| "is no level".to_owned())
@@ -242,6 +242,11 @@ fn check(
         true => Ok(config),
         false => Err(ConfigError(checker.problems)),
     }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "is neither true nor false".to_owned())
 }
 
 fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {

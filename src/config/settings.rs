@@ -35,7 +35,7 @@ const fn one(
     }
 }
 
-pub(super) const SETTINGS: [Setting; 11] = [
+pub(super) const SETTINGS: [Setting; 12] = [
     Setting {
         key: "listen",
         value: "ADDR",
@@ -80,6 +80,13 @@ pub(super) const SETTINGS: [Setting; 11] = [
         "off",
         "Compress batches for clients that accept it: off or gzip",
     ),
+    Setting {
+        key: "include-self",
+        value: "",
+        default: "false",
+        help: "Let labels, globs and the like select the container that Pulsetail itself runs in",
+        kind: Kind::Switch,
+    },
     one(
         "drain-deadline",
         "DURATION",

@@ -108,6 +108,8 @@ pub struct Container {
     pub started: Option<i64>,
     /// End of the last run, ns since the Unix epoch.
     pub finished: Option<i64>,
+    /// The container, by name or id, whose network, host name and hosts file it has.
+    pub network_of: Option<String>,
 }
 
 impl Container {
@@ -136,19 +138,13 @@ impl Container {
         self.is_running() || self.state == State::Restarting
     }
 
-    /// One that events alone have told of. Its attributes are its labels, and a few
-    /// words of the engine's own.
-    pub(crate) fn of_event(id: ContainerId, mut attributes: HashMap<String, String>) -> Container {
-        let mut word = |key| attributes.remove(key).unwrap_or_default();
-        let (name, image) = (word("name"), word("image"));
-        for key in ["exitCode", "execDuration", "signal", "oldName"] {
-            attributes.remove(key);
-        }
+    /// One of which nothing but its id is known.
+    pub(crate) fn bare(id: ContainerId) -> Container {
         Container {
             id,
-            name,
-            image,
-            labels: attributes.into_iter().collect(),
+            name: String::new(),
+            image: String::new(),
+            labels: BTreeMap::new(),
             state: State::Unknown,
             exit_code: None,
             tty: false,
@@ -158,13 +154,32 @@ impl Container {
             created: None,
             started: None,
             finished: None,
+            network_of: None,
+        }
+    }
+
+    /// One that events alone have told of. Its attributes are its labels, and a few
+    /// words of the engine's own.
+    pub(crate) fn of_event(id: ContainerId, mut attributes: HashMap<String, String>) -> Container {
+        let mut word = |key| attributes.remove(key).unwrap_or_default();
+        let (name, image) = (word("name"), word("image"));
+        for key in ["exitCode", "execDuration", "signal", "oldName"] {
+            attributes.remove(key);
+        }
+        Container {
+            name,
+            image,
+            labels: attributes.into_iter().collect(),
+            ..Container::bare(id)
         }
     }
 
     pub(crate) fn of_inspect(answer: ContainerInspectResponse) -> Option<Container> {
         let config = answer.config.unwrap_or_default();
-        let log = answer.host_config.and_then(|host| host.log_config);
-        let log = log.unwrap_or_default();
+        let host = answer.host_config.unwrap_or_default();
+        let log = host.log_config.unwrap_or_default();
+        let shared = host.network_mode.as_deref();
+        let shared = shared.and_then(|mode| mode.strip_prefix("container:"));
         let reported = answer.state.unwrap_or_default();
         let state = state_of(&reported);
         let instant = |text: Option<String>| {
@@ -188,6 +203,7 @@ impl Container {
             created: instant(answer.created),
             started: instant(reported.started_at),
             finished: instant(reported.finished_at),
+            network_of: shared.map(str::to_owned),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `ContainerService`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status};
 
 use super::convert;
 use super::log::deadline_of;
-use super::request::{check_name, names, resolve};
+use super::request::resolve;
+use super::selector::{Criteria, Selector, check_exact_name, criteria};
 use super::server::Server;
 use super::status::{Reason, Violations};
 use super::versions::Versions;
@@ -31,12 +32,13 @@ impl proto::container_service_server::ContainerService for Server {
     ) -> Result<Response<proto::ListContainersResponse>, Status> {
         let request = request.into_inner();
         let mut found = Violations::default();
-        let names = names(request.selector.as_ref(), false, &mut found);
+        let criteria = criteria(request.selector.as_ref(), &mut found);
         let after = page_token(&request.page_token, &mut found);
         found.check()?;
         self.refuse_while_draining()?;
         let inventory = self.inventory()?;
-        let selected = selected(&inventory, &names)?;
+        let selector = self.bind(criteria, &inventory)?;
+        let selected = selected(&inventory, selector.as_ref());
         let page = match usize::try_from(request.page_size).unwrap_or(MAX_PAGE) {
             0 => DEFAULT_PAGE,
             size => size.min(MAX_PAGE),
@@ -60,15 +62,7 @@ impl proto::container_service_server::ContainerService for Server {
     ) -> Result<Response<proto::GetContainerResponse>, Status> {
         let name = request.into_inner().name;
         let mut found = Violations::default();
-        if name.contains(['*', '?']) {
-            found.add(
-                Reason::FieldInvalid,
-                "name",
-                "globs name no single container",
-            );
-        } else {
-            check_name(&name, "name", &mut found);
-        }
+        check_exact_name(&name, "name", &mut found);
         found.check()?;
         self.refuse_while_draining()?;
         let inventory = self.inventory()?;
@@ -83,14 +77,13 @@ impl proto::container_service_server::ContainerService for Server {
         let deadline = deadline_of(&request);
         let request = request.into_inner();
         let mut found = Violations::default();
-        let names = names(request.selector.as_ref(), false, &mut found);
+        let criteria = criteria(request.selector.as_ref(), &mut found);
         found.check()?;
         self.refuse_while_draining()?;
         let inventory = self.inventory()?;
-        let chosen = names.iter().map(|name| Chosen::of(&inventory, name));
         let containers = Containers {
             server: self.clone(),
-            chosen: chosen.collect::<Result<_, _>>()?,
+            selector: self.bind(criteria, &inventory)?.map(Mutex::new),
             changes: self.registry().inventory_changes(),
         };
         let answers = watch::open(self, containers, request.resume, deadline)?;
@@ -98,36 +91,11 @@ impl proto::container_service_server::ContainerService for Server {
     }
 }
 
-/// Which containers a watch is of.
-enum Chosen {
-    /// Whichever bears the name at the time.
-    Name(String),
-    /// A prefix, once found, stays with its container.
-    Id(ContainerId),
-}
-
-impl Chosen {
-    fn of(inventory: &Inventory, name: &str) -> Result<Self, Status> {
-        let found = resolve(inventory, name)?;
-        Ok(match found.name == name {
-            true => Self::Name(name.to_owned()),
-            false => Self::Id(found.id),
-        })
-    }
-
-    fn is(&self, container: &Container) -> bool {
-        match self {
-            Self::Name(name) => container.name == *name,
-            Self::Id(id) => container.id == *id,
-        }
-    }
-}
-
 /// The containers as one watcher sees them.
 struct Containers {
     server: Server,
-    /// Empty: all.
-    chosen: Vec<Chosen>,
+    /// `None`: all. Its names may come to stand for something.
+    selector: Option<Mutex<Selector>>,
     changes: Receiver<Arc<Inventory>>,
 }
 
@@ -143,9 +111,13 @@ impl Watched for Containers {
 
     fn read(&self) -> Vec<(ContainerId, Arc<Container>, Selected<proto::Container>)> {
         let inventory = self.server.registry().inventory();
+        let selector = self.selector.as_ref();
+        let mut selector = selector.map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
         let shown = inventory.containers.values().map(|container| {
-            let chosen = self.chosen.is_empty() || self.chosen.iter().any(|c| c.is(container));
-            // A name can be another container's at another time.
+            let choice = selector.as_mut().map(|s| s.choose(container));
+            let chosen =
+                choice.is_none_or(|choice| choice.is_some_and(|choice| choice.holds(container)));
+            // It may be selected at another time.
             let shown = match chosen {
                 true => Selected::Yes(self.server.shown(container)),
                 false => Selected::Not,
@@ -187,6 +159,16 @@ impl Watched for Containers {
 }
 
 impl Server {
+    fn bind(
+        &self,
+        criteria: Option<Criteria>,
+        inventory: &Inventory,
+    ) -> Result<Option<Selector>, Status> {
+        let own = self.own(inventory);
+        let bind = |criteria| Selector::bind(criteria, inventory, own, false);
+        criteria.map(bind).transpose()
+    }
+
     fn shown(&self, container: &Container) -> proto::Container {
         convert::container(container, self.registry().subscribers(&container.id))
     }
@@ -197,17 +179,16 @@ fn key(container: &Container) -> (String, ContainerId) {
     (container.name.clone(), container.id)
 }
 
-fn selected(inventory: &Inventory, names: &[String]) -> Result<Vec<Arc<Container>>, Status> {
-    let mut selected: Vec<_> = match names {
-        [] => inventory.containers.values().map(Arc::clone).collect(),
-        names => names
-            .iter()
-            .map(|name| resolve(inventory, name).map(Arc::clone))
-            .collect::<Result<_, _>>()?,
+/// What is listed without a selector is all there is.
+fn selected(inventory: &Inventory, selector: Option<&Selector>) -> Vec<Arc<Container>> {
+    let all = inventory.containers.values();
+    let is_selected = |container: &&Arc<Container>| {
+        let choice = selector.map(|selector| selector.chosen(container));
+        choice.is_none_or(|choice| choice.is_some_and(|choice| choice.holds(container)))
     };
+    let mut selected: Vec<_> = all.filter(is_selected).map(Arc::clone).collect();
     selected.sort_by_key(|container| key(container));
-    selected.dedup_by_key(|container| container.id);
-    Ok(selected)
+    selected
 }
 
 /// The key of a page's last container.

@@ -2,6 +2,7 @@
 
 use prost_types::Timestamp;
 
+use super::selector::{PROJECT, SERVICE};
 use crate::docker::{Container, State, Stream};
 use crate::proto;
 use crate::tail::{Entry, Gap, GapCause};
@@ -41,8 +42,8 @@ pub(crate) fn container(container: &Container, subscribers: usize) -> proto::Con
         container: Some(container_ref(container)),
         image: container.image.clone(),
         labels: container.labels.clone(),
-        compose_project: compose_project(container),
-        compose_service: compose_service(container),
+        compose_project: container.label(PROJECT).to_owned(),
+        compose_service: container.label(SERVICE).to_owned(),
         state: state(container.state).into(),
         exit_code: container.exit_code,
         tty: container.tty,
@@ -61,17 +62,9 @@ pub(crate) fn member(container: &Container, running: bool, cursor: String) -> pr
         container: Some(container_ref(container)),
         cursor,
         running: running || container.state == State::Restarting,
-        compose_project: compose_project(container),
-        compose_service: compose_service(container),
+        compose_project: container.label(PROJECT).to_owned(),
+        compose_service: container.label(SERVICE).to_owned(),
     }
-}
-
-fn compose_project(container: &Container) -> String {
-    container.label("com.docker.compose.project").to_owned()
-}
-
-fn compose_service(container: &Container) -> String {
-    container.label("com.docker.compose.service").to_owned()
 }
 
 fn state(state: State) -> proto::ContainerState {

@@ -8,16 +8,17 @@ use tonic::Status;
 
 use super::convert;
 use super::filter::filter;
-use super::log::readable;
+use super::membership::readable;
 use super::outlet::at;
 use super::page_token::{PageToken, digest};
-use super::request::{check_name, instant, resolve, streams};
+use super::request::{instant, resolve, streams};
+use super::selector::check_exact_name;
 use super::server::Server;
 use super::status::{Reason, Violations, quote};
 use crate::docker::Container;
 use crate::hub::{PageError, cursor};
 use crate::proto;
-use crate::tail::{Gap, GapCause, Page, Query};
+use crate::tail::{Gap, GapCause, Page, Place, Query};
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1_000;
@@ -74,19 +75,21 @@ impl Server {
                 return Err(Reason::DeadlineExceeded.status(message));
             }
         };
-        Ok(shown(page, container, engine, plan.request, plan.token))
+        let issued = self.registry().inventory().listed;
+        Ok(shown(
+            page,
+            container,
+            (engine, issued),
+            plan.request,
+            plan.token,
+        ))
     }
 }
 
 /// Checks a request by itself.
 fn plan(request: proto::ListLogEntriesRequest, bytes: usize) -> Result<Plan, Status> {
     let mut found = Violations::default();
-    if request.container.contains(['*', '?']) {
-        let what = "globs name no single container";
-        found.add(Reason::FieldInvalid, "container", what);
-    } else {
-        check_name(&request.container, "container", &mut found);
-    }
+    check_exact_name(&request.container, "container", &mut found);
     let filter = filter(request.filter.as_ref(), &mut found);
     let streams = streams(&request.streams, &mut found);
     let mut bound = |time: &Option<_>, field| {
@@ -140,7 +143,7 @@ fn refused(container: &Container, error: PageError) -> Status {
 fn shown(
     page: Page,
     container: &Container,
-    engine: u64,
+    (engine, issued): (u64, i64),
     request: u64,
     token: Option<PageToken>,
 ) -> proto::ListLogEntriesResponse {
@@ -164,6 +167,6 @@ fn shown(
             .into_iter()
             .collect(),
         next_page_token: older.map_or_else(String::new, |token| token.encode()),
-        cursor: cursor(engine, container.id, page.position),
+        cursor: cursor(engine, container.id, issued, Place::At(page.position)),
     }
 }

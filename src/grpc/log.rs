@@ -1,33 +1,28 @@
 //! `LogService`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt, stream as futures};
 use tokio::time::Instant;
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 use super::body::Enclosed;
-use super::convert;
+use super::membership::{Opened, Opening};
 use super::outlet::outlet;
-use super::request::{MAX_CONTAINERS, Plan, plan, resolve};
+use super::request::{Plan, plan};
 use super::server::Server;
 use super::status::{Reason, quote};
-use super::stream::stream;
+use super::stream::{Beginning, Joins, Knowledge, stream};
 use super::terms::Terms;
-use crate::docker::{Container, ContainerId, Inventory};
-use crate::hub::{Ended, OpenError, Subscription, cursor};
+use crate::docker::Container;
+use crate::hub::{Ended, OpenError, Subscription};
 use crate::proto;
-use crate::tail::{Cursor, From};
+use crate::tail::From;
 
-/// Who is read, and from where.
-struct Membership {
-    members: Vec<(Arc<Container>, Option<From>)>,
-    unmatched: Vec<String>,
-    gaps: Vec<proto::Gap>,
-}
+/// Members that are opened at a time.
+const OPENINGS: usize = 64;
 
 #[tonic::async_trait]
 impl proto::log_service_server::LogService for Server {
@@ -43,23 +38,24 @@ impl proto::log_service_server::LogService for Server {
         let plan = plan(request.into_inner())?;
         self.refuse_while_draining()?;
         let place = self.place()?;
+        // Before the inventory is read: it holds whatever these do not tell.
+        let changes = self.registry().container_changes();
         let inventory = self.inventory()?;
-        let membership = membership(&plan, &inventory, self.engine_tag(&inventory))?;
-        let (shared, latency) = plan.delivery.shares(membership.members.len());
-        let subscriptions = self.open(&plan, membership.members, shared).await?;
         let engine = self.engine_tag(&inventory);
-        let members = subscriptions.iter().map(|subscription| {
-            let container = subscription.container();
-            let cursor = cursor(engine, container.id, subscription.position());
-            convert::member(container, subscription.was_running(), cursor)
-        });
+        let opening = Opening::of(&plan, &inventory, engine, self.own(&inventory))?;
+        self.refuse_without_engine()?;
+        let knowledge = Knowledge::new(self.registry(), changes, &plan, &inventory);
+        let (shared, latency) = plan.delivery.shares(plan.is_of_one());
+        let (subscriptions, lost) = self
+            .open(&plan, opening.members, shared, knowledge.issued())
+            .await?;
         let opened = proto::Opened {
             subscription_id: format!("{:016x}", fastrand::u64(..)),
             instance_id: self.instance_id().to_owned(),
             host_id: format!("{engine:016x}"),
             host_name: self.host_name(&inventory),
-            members: members.collect(),
-            unmatched: membership.unmatched,
+            members: Vec::new(),
+            unmatched: opening.unmatched,
             effective: Some(plan.effective),
         };
         let terms = Terms {
@@ -74,9 +70,22 @@ impl proto::log_service_server::LogService for Server {
             reach: self.registry().reach(),
         };
         let (outlet, body) = outlet(deadline, self.draining(), latency);
+        let beginning = Beginning {
+            opened,
+            subscriptions,
+            gaps: opening.gaps,
+            unreadable: opening.unreadable,
+            lost,
+        };
+        let joins = Joins {
+            registry: Arc::clone(self.registry()),
+            membership: opening.membership,
+            knowledge,
+            latency: shared,
+        };
         self.spawn(async move {
             let _place = place;
-            stream(outlet, opened, subscriptions, membership.gaps, terms).await;
+            stream(outlet, beginning, joins, terms).await;
         });
         let mut response = Response::new(tokio_stream::empty());
         response.extensions_mut().insert(Enclosed::new(body, gzip));
@@ -93,31 +102,72 @@ impl proto::log_service_server::LogService for Server {
     }
 }
 
+/// A member that was lost as it was opened, and why.
+pub(crate) type Lost = (Arc<Container>, Ended);
+
 impl Server {
+    /// Opens members, some at a time; those that are lost meanwhile, unless they
+    /// were named exactly, come with the others.
     async fn open(
         &self,
         plan: &Plan,
-        members: Vec<(Arc<Container>, Option<From>)>,
+        members: Vec<Opened>,
         latency: Duration,
-    ) -> Result<Vec<Subscription>, Status> {
-        let opening = members.into_iter().map(|(container, from)| async move {
-            let name = container.name.clone();
-            let opened = match (plan.follow, from) {
-                (true, from) => {
-                    Subscription::follow(self.registry(), container, from, latency).await
-                }
-                (false, Some(from)) => {
-                    Subscription::history(self.registry(), container, from).await
-                }
-                // Nothing is asked for but cursors.
-                (false, None) => {
-                    let none = From::Lines(0);
-                    Subscription::history(self.registry(), container, none).await
-                }
-            };
-            opened.map_err(|error| refused(&name, error))
+        issued: i64,
+    ) -> Result<(Vec<Subscription>, Vec<Lost>), Status> {
+        let opening = members.into_iter().map(|member| async move {
+            let (container, exact) = (Arc::clone(&member.container), member.exact);
+            match self.open_one(plan, member, latency, issued).await {
+                Ok(subscription) => Ok(Ok(subscription)),
+                Err(OpenError::Ended(ended)) if !exact => Ok(Err((container, ended))),
+                Err(error) => Err(refused(&container.name, error)),
+            }
         });
-        try_join_all(opening).await
+        let opened = futures::iter(opening).buffered(OPENINGS);
+        let opened: Vec<Result<Subscription, Lost>> = opened.try_collect().await?;
+        let (mut subscriptions, mut lost) = (Vec::new(), Vec::new());
+        for one in opened {
+            match one {
+                Ok(subscription) => subscriptions.push(subscription),
+                Err(one) => lost.push(one),
+            }
+        }
+        Ok((subscriptions, lost))
+    }
+
+    async fn open_one(
+        &self,
+        plan: &Plan,
+        member: Opened,
+        latency: Duration,
+        issued: i64,
+    ) -> Result<Subscription, OpenError> {
+        let Opened {
+            container,
+            from,
+            exact,
+        } = member;
+        let has_place = matches!(
+            from,
+            Some(From::Beginning | From::After(_) | From::Since(_))
+        );
+        match (plan.follow, from) {
+            (true, Some(from)) if has_place && !exact => {
+                let registry = self.registry();
+                Ok(Subscription::join(registry, container, from, latency))
+            }
+            (true, from) => Subscription::follow(self.registry(), container, from, latency).await,
+            (false, from) => {
+                // From now on nothing is asked for but cursors.
+                let from = from.unwrap_or(From::Lines(0));
+                let mut subscription =
+                    Subscription::history(self.registry(), container, from, issued);
+                if exact || !has_place {
+                    subscription.located().await?;
+                }
+                Ok(subscription)
+            }
+        }
     }
 }
 
@@ -128,79 +178,6 @@ fn refused(name: &str, error: OpenError) -> Status {
             Reason::ContainerRemoving.status(format!("{} has been removed", quote(name)))
         }
         OpenError::Ended(Ended::Unreadable(words)) => Reason::LogDriverUnreadable.status(words),
-    }
-}
-
-fn membership(plan: &Plan, inventory: &Inventory, engine: u64) -> Result<Membership, Status> {
-    let (mut starts, mut unmatched, mut gaps) = (BTreeMap::new(), Vec::new(), Vec::new());
-    let mut members: Vec<Arc<Container>> = Vec::new();
-    for name in &plan.names {
-        match resolve(inventory, name) {
-            Ok(container) => members.push(Arc::clone(container)),
-            // Whoever resumes has seen it; it may come back.
-            Err(status) if plan.cursors.is_empty() => return Err(status),
-            Err(_) => unmatched.push(name.clone()),
-        }
-    }
-    for (place, (text, cursor)) in plan.cursors.iter().enumerate() {
-        if cursor.engine != engine {
-            let message = format!("cursors[{place}]: of another engine");
-            return Err(Reason::CursorWrongHost.status(message));
-        }
-        starts.insert(cursor.container, From::After(cursor.position));
-        match inventory.containers.get(&cursor.container) {
-            Some(container) if plan.names.is_empty() => members.push(Arc::clone(container)),
-            Some(container) if members.iter().any(|m| m.id == container.id) => {}
-            Some(_) => unmatched.push(text.clone()),
-            None => {
-                unmatched.push(text.clone());
-                gaps.push(removed(cursor));
-            }
-        }
-    }
-    members.sort_by_key(|container| container.id);
-    members.dedup_by_key(|container| container.id);
-    if members.len() > MAX_CONTAINERS {
-        let message = format!("{} containers; at most {MAX_CONTAINERS}", members.len());
-        return Err(Reason::ContainerLimit.status(message));
-    }
-    members
-        .iter()
-        .try_for_each(|container| readable(container))?;
-    let start = |id: &ContainerId| starts.get(id).copied().or(plan.from);
-    let members = members.into_iter().map(|container| {
-        let from = start(&container.id);
-        (container, from)
-    });
-    Ok(Membership {
-        members: members.collect(),
-        unmatched,
-        gaps,
-    })
-}
-
-pub(crate) fn readable(container: &Container) -> Result<(), Status> {
-    match container.unreadable {
-        Some(why) => {
-            let message = format!("{}: {why}", quote(&container.name));
-            Err(Reason::LogDriverUnreadable.status(message))
-        }
-        None => Ok(()),
-    }
-}
-
-/// The container of a cursor is gone, and whether its end was read is unknown.
-fn removed(cursor: &Cursor) -> proto::Gap {
-    let anchor = cursor.position.anchor;
-    proto::Gap {
-        container: Some(proto::ContainerRef {
-            id: cursor.container.to_string(),
-            name: String::new(),
-        }),
-        cause: proto::GapCause::ContainerRemoved.into(),
-        after_time: anchor.map(|anchor| convert::timestamp(anchor.time)),
-        message: "the container is gone; whether its end was read is unknown".to_owned(),
-        ..proto::Gap::default()
     }
 }
 

@@ -56,6 +56,17 @@ impl End {
         status: Err(Reason::SlowConsumer),
         message: "fell out of the live entries",
     };
+    /// Changes were missed while the client took nothing.
+    pub(crate) const CHURN: End = End {
+        closing: ClosingReason::SlowConsumer,
+        status: Err(Reason::SlowConsumer),
+        message: "more containers came and went than are remembered",
+    };
+    pub(crate) const CONTAINER_LIMIT: End = End {
+        closing: ClosingReason::Unspecified,
+        status: Err(Reason::ContainerLimit),
+        message: "a container joined that is one too many; narrow the selector",
+    };
     pub(crate) const SLOW_CONSUMER: End = End {
         closing: ClosingReason::SlowConsumer,
         status: Err(Reason::SlowConsumer),

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::docker::ContainerId;
 use crate::proto::ListLogEntriesRequest;
-use crate::tail::{Border, Cursor, Edge, Position};
+use crate::tail::{Border, Cursor, Edge, Place, Position};
 
 /// Longer than any token.
 const MAX_TOKEN: usize = 512;
@@ -56,10 +56,10 @@ impl PageToken {
             engine: self.engine,
             container: self.container,
             issued: self.behind.unwrap_or_default(),
-            position: Position {
+            place: Place::At(Position {
                 open: self.border.next,
                 ..place
-            },
+            }),
         };
         let mut bytes = vec![VERSION];
         bytes.push(ended.fold(0, |mask, slot| mask | 1 << slot));
@@ -90,18 +90,21 @@ impl PageToken {
         let (distance, rest) = rest.split_first_chunk()?;
         let (width, rest) = rest.split_first_chunk()?;
         let cursor = Cursor::decode(str::from_utf8(rest).ok()?).ok()?;
+        let Place::At(position) = cursor.place else {
+            return None;
+        };
         Some(Self {
             engine: cursor.engine,
             container: cursor.container,
             request: u64::from_be_bytes(*request),
             border: Border {
                 edge: Edge {
-                    anchor: cursor.position.anchor?,
+                    anchor: position.anchor?,
                     ended: [0, 1, 2].map(|slot| ended & 1 << slot != 0),
                 },
                 distance: u32::from_be_bytes(*distance),
                 width: u32::from_be_bytes(*width),
-                next: cursor.position.open,
+                next: position.open,
             },
             behind: (*has_behind != 0).then_some(cursor.issued),
         })

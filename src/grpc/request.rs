@@ -1,29 +1,34 @@
 //! Requests, checked whole before anything is done for them.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use prost_types::{Duration, Timestamp};
 use tonic::Status;
 
 use super::convert::nanos;
 use super::filter::filter;
-use super::status::{Reason, Violations, quote};
+use super::selector::{self, Criteria, criteria};
+use super::status::{Reason, Violations};
 use super::terms::Delivery;
-use crate::docker::{Container, FindError, Inventory, Stream, now};
+use crate::docker::{Container, Inventory, Stream, now};
 use crate::proto::{self, stream_logs_request::Start};
 use crate::tail::{Cursor, Filter, From};
-use std::sync::Arc;
 
 /// Most members of one subscription.
 pub(crate) const MAX_CONTAINERS: usize = 4_096;
-const MAX_NAME: usize = 255;
 
 /// What a `StreamLogs` request asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    pub(crate) names: Vec<String>,
+    /// Whose logs; `None`: exactly those of the cursors.
+    pub(crate) criteria: Option<Criteria>,
     pub(crate) cursors: Vec<(String, Cursor)>,
     pub(crate) follow: bool,
     /// Where members without a cursor start; `None`: from now.
     pub(crate) from: Option<From>,
+    /// The opening, or the issue of the newest cursor: ns since the Unix epoch.
+    pub(crate) opening: i64,
     /// ns since the Unix epoch.
     pub(crate) until: Option<i64>,
     /// Empty: all.
@@ -34,15 +39,38 @@ pub(crate) struct Plan {
     pub(crate) effective: proto::StreamLogsRequest,
 }
 
+impl Plan {
+    /// Where a container starts that joins later and has no cursor.
+    pub(crate) fn joining(&self) -> From {
+        match self.from {
+            Some(From::Since(instant)) => From::Since(instant),
+            Some(From::Beginning) => From::Beginning,
+            _ => From::Since(self.opening),
+        }
+    }
+
+    /// Whether it can never have more than one member at a time.
+    pub(crate) fn is_of_one(&self) -> bool {
+        match &self.criteria {
+            Some(criteria) => criteria.is_of_one(),
+            None => self.cursors.len() == 1,
+        }
+    }
+}
+
 /// Checks a request by itself.
 pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status> {
     let mut found = Violations::default();
     let cursors = cursors(std::mem::take(&mut request.cursors), &mut found);
-    let names = names(request.selector.as_ref(), cursors.is_empty(), &mut found);
+    let criteria = criteria(request.selector.as_ref(), &mut found);
+    let named = criteria.is_some() || !cursors.is_empty() || request.selector.is_some();
+    let what = "names nothing; set a selector, or give cursors";
+    found.require(named, Reason::SelectorEmpty, "selector", what);
+    let newest = cursors.iter().map(|(_, cursor)| cursor.issued).max();
     let filter = filter(request.filter.as_ref(), &mut found);
     let delivery = Delivery::of(&request, &mut found);
     let streams = streams(&request.streams, &mut found);
-    let from = start(&request, &cursors, &mut found);
+    let from = start(&request, newest, &mut found);
     let until = request
         .until
         .as_ref()
@@ -58,10 +86,11 @@ pub(crate) fn plan(mut request: proto::StreamLogsRequest) -> Result<Plan, Status
     fill_in(&mut request, from, cursors.is_empty());
     delivery.fill_in(&mut request);
     Ok(Plan {
-        names,
+        criteria,
         cursors,
         follow: request.follow,
         from,
+        opening: newest.unwrap_or_else(now),
         until,
         streams,
         filter,
@@ -84,72 +113,14 @@ fn fill_in(request: &mut proto::StreamLogsRequest, from: Option<From>, no_cursor
     }
 }
 
-/// The names of a selector; the other groups come with live selectors.
-pub(crate) fn names(
-    selector: Option<&proto::Selector>,
-    required: bool,
-    found: &mut Violations,
-) -> Vec<String> {
-    let Some(selector) = selector else {
-        let what = "names nothing; set selector.names, or give cursors";
-        found.require(!required, Reason::SelectorEmpty, "selector", what);
-        return Vec::new();
-    };
-    let sets = [
-        (!selector.labels.is_empty(), "selector.labels"),
-        (
-            !selector.label_requirements.is_empty(),
-            "selector.label_requirements",
-        ),
-        (
-            !selector.compose_project.is_empty(),
-            "selector.compose_project",
-        ),
-        (
-            !selector.compose_services.is_empty(),
-            "selector.compose_services",
-        ),
-        (!selector.images.is_empty(), "selector.images"),
-        (selector.all, "selector.all"),
-        (!selector.exclude.is_empty(), "selector.exclude"),
-        (selector.include_stopped, "selector.include_stopped"),
-        (selector.allow_missing, "selector.allow_missing"),
-    ];
-    for (set, field) in sets {
-        found.not_implemented(set, field);
-    }
-    let others = sets[..6].iter().any(|(set, _)| *set);
-    let empty = selector.names.is_empty() && !others;
-    let what = "names nothing; set selector.names";
-    found.require(!empty, Reason::SelectorEmpty, "selector", what);
-    for (place, name) in selector.names.iter().enumerate() {
-        check_name(name, &format!("selector.names[{place}]"), found);
-    }
-    selector.names.clone()
-}
-
-/// Checks the form of a container's name, id or prefix.
-pub(crate) fn check_name(name: &str, field: &str, found: &mut Violations) {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.-*?".contains(&b);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(allowed) {
-        let what = format!("{} is no container's name, id or prefix", quote(name));
-        found.add(Reason::FieldInvalid, field, what);
-    } else if name.contains(['*', '?']) {
-        found.add(
-            Reason::NotImplemented,
-            field,
-            "globs are not implemented by this release",
-        );
-    }
-}
-
 fn cursors(texts: Vec<String>, found: &mut Violations) -> Vec<(String, Cursor)> {
     let mut cursors: Vec<(String, Cursor)> = Vec::new();
+    let mut given = BTreeSet::new();
     for (place, text) in texts.into_iter().enumerate() {
         let field = format!("cursors[{place}]");
         match Cursor::decode(&text) {
             Err(error) => found.add(Reason::CursorInvalid, field, error.to_string()),
-            Ok(cursor) if cursors.iter().any(|(_, c)| c.container == cursor.container) => {
+            Ok(cursor) if !given.insert(cursor.container) => {
                 found.add(
                     Reason::CursorDuplicate,
                     field,
@@ -181,7 +152,7 @@ pub(crate) fn streams(values: &[i32], found: &mut Violations) -> Vec<Stream> {
 
 fn start(
     request: &proto::StreamLogsRequest,
-    cursors: &[(String, Cursor)],
+    newest: Option<i64>,
     found: &mut Violations,
 ) -> Option<From> {
     let mut must_be_true = |value: bool, field: &str| {
@@ -205,7 +176,7 @@ fn start(
             must_be_true(*value, "from_beginning");
             Some(From::Beginning)
         }
-        None => match cursors.iter().map(|(_, cursor)| cursor.issued).max() {
+        None => match newest {
             Some(issued) => Some(From::Since(issued)),
             None if request.follow => None,
             None => Some(From::Beginning),
@@ -233,16 +204,8 @@ pub(crate) fn resolve<'a>(
     inventory: &'a Inventory,
     name: &str,
 ) -> Result<&'a Arc<Container>, Status> {
-    inventory.find(name).map_err(|error| match error {
-        FindError::Missing => {
-            Reason::ContainerNotFound.status(format!("no container {}", quote(name)))
-        }
-        FindError::Ambiguous(some) => Reason::ContainerAmbiguous.status(format!(
-            "{} begins the ids of several containers, {} among them",
-            quote(name),
-            some.join(" and ")
-        )),
-    })
+    let found = inventory.find(name);
+    found.map_err(|error| selector::not_found(name, error))
 }
 
 #[cfg(test)]
@@ -287,10 +250,7 @@ mod tests {
                 (Code::InvalidArgument, "FIELD_INVALID".into())
             );
         }
-        assert_eq!(
-            refused(named("web-*")),
-            (Code::Unimplemented, "NOT_IMPLEMENTED".into())
-        );
+        assert!(plan(named("web-*")).is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::status::Reason;
 use super::stream::PROGRESS;
 use super::task::Mark;
 use super::versions::Versions;
-use crate::docker::{Container, ContainerId, Inventory, Reach, now};
+use crate::docker::{Container, ContainerId, Inventory, Own, Reach, now};
 use crate::hub::{Registry, UNIT_BYTES};
 use crate::proto;
 use crate::supervisor::Supervisor;
@@ -26,6 +26,9 @@ pub(crate) const MAX_REQUEST: usize = 1024 * 1024;
 /// [`UNIT_BYTES`], and may hold one entry more; keys, times and cursor take less
 /// than 4 KiB beside the lines.
 pub(crate) const OVERHEAD: usize = 2 * UNIT_BYTES;
+/// Largest `opened`: the members that do not fit join behind it. Together with the
+/// request that it repeats it stays below the 4 MiB of gRPC libraries.
+pub(crate) const OPENED_BYTES: usize = 3 * 1024 * 1024;
 /// Subscriptions at once, of all clients together.
 const MAX_SUBSCRIPTIONS: usize = 10_000;
 
@@ -51,17 +54,18 @@ struct Shared {
     tasks: TaskTracker,
     places: Arc<Semaphore>,
     compression: Compression,
+    own: Own,
     supervisor: Supervisor,
     task_versions: Versions<String, Mark>,
     container_versions: Versions<ContainerId, Arc<Container>>,
 }
 
 impl Server {
-    /// A server that reads through `registry`. Its streams end once `draining` is
+    /// A server that reads through `registry` and leaves out its `own` container. Its streams end once `draining` is
     /// cancelled, and run as tasks of `tasks`.
     pub fn new(
         registry: Arc<Registry>,
-        compression: Compression,
+        (compression, own): (Compression, Own),
         draining: CancellationToken,
         tasks: TaskTracker,
         supervisor: Supervisor,
@@ -74,6 +78,7 @@ impl Server {
             tasks,
             places: Arc::new(Semaphore::new(MAX_SUBSCRIPTIONS)),
             compression,
+            own,
             supervisor,
             task_versions: Versions::default(),
             container_versions: Versions::default(),
@@ -140,6 +145,22 @@ impl Server {
         Err(Reason::EngineUnavailable.status(message))
     }
 
+    /// Refuses what needs the engine while it is away.
+    pub(crate) fn refuse_without_engine(&self) -> Result<(), Status> {
+        match &*self.registry().reach().borrow() {
+            Reach::Here => Ok(()),
+            Reach::Away(cause) => {
+                let message = format!("the container engine does not answer: {cause}");
+                Err(Reason::EngineUnavailable.status(message))
+            }
+        }
+    }
+
+    /// The container that this server runs in and leaves out, unless it is named.
+    pub(crate) fn own(&self, inventory: &Inventory) -> Option<ContainerId> {
+        self.0.own.find(inventory)
+    }
+
     /// What cursors are bound to; 0 before the engine is known.
     pub(crate) fn engine_tag(&self, inventory: &Inventory) -> u64 {
         let engine = inventory.engine.as_ref();
@@ -188,7 +209,7 @@ fn limits(max_line: usize) -> proto::Limits {
     let number = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
     proto::Limits {
         max_line_bytes: number(max_line),
-        max_response_bytes: number(OVERHEAD + max_line),
+        max_response_bytes: number(OPENED_BYTES.max(OVERHEAD + max_line)),
         max_request_bytes: number(MAX_REQUEST),
         max_containers: number(MAX_CONTAINERS),
         max_cursor_bytes: number(MAX_CURSOR),

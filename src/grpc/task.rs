@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::convert::timestamp;
 use super::log::deadline_of;
-use super::request::check_name;
+use super::selector::check_exact_name;
 use super::server::Server;
 use super::status::{Reason, Violations, quote};
 use super::versions::Versions;
@@ -49,11 +49,8 @@ impl Filter {
             .collect();
         let known = states.len() == filter.states.len();
         found.require(known, Reason::FieldInvalid, "filter.states", what);
-        if filter.container.contains(['*', '?']) {
-            let what = "globs name no single container";
-            found.add(Reason::FieldInvalid, "filter.container", what);
-        } else if !filter.container.is_empty() {
-            check_name(&filter.container, "filter.container", found);
+        if !filter.container.is_empty() {
+            check_exact_name(&filter.container, "filter.container", found);
         }
         Self {
             types,

@@ -9,7 +9,7 @@ use super::status::{Reason, Violations};
 use crate::docker::{ContainerId, Reach, Stream as Source};
 use crate::hub::{Batch, MAX_LATENCY, cursor};
 use crate::proto::{self, OverflowPolicy};
-use crate::tail::{Filter, Levels, Position};
+use crate::tail::{Filter, Levels, Place};
 
 /// What a stream does, beside its members.
 #[derive(Debug)]
@@ -47,8 +47,9 @@ impl Terms {
         })
     }
 
-    pub(crate) fn cursor(&self, id: &ContainerId, position: Position) -> String {
-        cursor(self.engine, *id, position)
+    /// A cursor for whoever knows the containers up to `issued`.
+    pub(crate) fn cursor(&self, id: &ContainerId, issued: i64, place: Place) -> String {
+        cursor(self.engine, *id, issued, place)
     }
 }
 
@@ -92,10 +93,10 @@ impl Delivery {
     /// How long entries may be held for all subscribers of a log, and how long
     /// for this one: both together are no longer than the client allows. Who
     /// reads several logs is written to for all of them together.
-    pub(crate) fn shares(&self, members: usize) -> (Duration, Duration) {
-        match members {
-            1 => (self.max_latency, Duration::ZERO),
-            _ => (self.max_latency / 2, self.max_latency / 2),
+    pub(crate) fn shares(&self, is_of_one: bool) -> (Duration, Duration) {
+        match is_of_one {
+            true => (self.max_latency, Duration::ZERO),
+            false => (self.max_latency / 2, self.max_latency / 2),
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Stretch {
     pub(crate) until: Until,
     /// Whether the log's own reader has no line open there.
     pub(crate) closed: bool,
+    /// Up to when its subscriber knows containers, if it is told of no others.
+    pub(crate) issued: Option<i64>,
     pub(crate) cause: GapCause,
     pub(crate) settings: Settings,
 }
@@ -66,7 +68,7 @@ pub(crate) async fn catch_up(
         stretch.settings.dialect,
     );
     let mut run = Run {
-        packer: source.packer(&stretch.container, stretch.cause),
+        packer: source.packer(&stretch.container, stretch.issued, stretch.cause),
         stretch,
         history,
         slot,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::log::Head;
+use super::log::{Ended, Head};
 use super::registry::Attendance;
 use super::subscription::OpenError;
 use crate::docker::Reach;
@@ -20,32 +20,41 @@ pub(super) struct Following {
     pub(super) changes: watch::Receiver<u64>,
 }
 
+impl Following {
+    pub(super) fn of(attendance: Attendance) -> Self {
+        let changes = attendance.log().changes();
+        Self {
+            attendance,
+            changes,
+        }
+    }
+}
+
 /// Where a log stands, once its reader knows.
 pub(super) async fn oriented(
     following: &mut Following,
     mut reach: watch::Receiver<Reach>,
 ) -> Result<Head, OpenError> {
-    let Following {
-        attendance,
-        changes,
-    } = following;
-    let known = async {
-        loop {
-            changes.mark_unchanged();
-            let log = attendance.log();
-            if let Some(ended) = log.ended() {
-                return Err(OpenError::Ended(ended));
-            }
-            if let Some(head) = log.head() {
-                return Ok(head);
-            }
-            let _alive = changes.changed().await;
-        }
-    };
+    let known = async { known(following).await.map_err(OpenError::Ended) };
     let slow = || OpenError::Unavailable("it did not show the log in time".to_owned());
     tokio::select! {
         known = timeout(ORIENTATION, known) => known.map_err(|_| slow())?,
         cause = lost(&mut reach) => Err(OpenError::Unavailable(cause)),
+    }
+}
+
+/// The same, however long it takes. Cancel safe.
+pub(super) async fn known(following: &mut Following) -> Result<Head, Ended> {
+    loop {
+        following.changes.mark_unchanged();
+        let log = following.attendance.log();
+        if let Some(ended) = log.ended() {
+            return Err(ended);
+        }
+        if let Some(head) = log.head() {
+            return Ok(head);
+        }
+        let _alive = following.changes.changed().await;
     }
 }
 

@@ -37,11 +37,28 @@ impl Lifecycle {
         }
     }
 
+    /// The same for whom nothing was told of but whether the container runs.
+    pub(crate) fn told(self, running: bool) -> Self {
+        Self {
+            running,
+            settled: false,
+            ..self
+        }
+    }
+
     /// What leads from here to `now`: the last change, and one before it of which
     /// nothing is known any more where it needs that.
     pub(crate) fn missed(&self, now: &Self) -> Vec<Content> {
         let mut missed = Vec::new();
-        if let Some(last) = now.last.filter(|_| now.changes > self.changes) {
+        let has_changed = now.changes > self.changes;
+        if !has_changed && now.running != self.running {
+            let known = now.last.filter(|last| last.is_start() == now.running);
+            missed.push(Content::Changed(known.unwrap_or(match now.running {
+                true => Change::Started(None),
+                false => Change::Exited(None, None),
+            })));
+        }
+        if let Some(last) = now.last.filter(|_| has_changed) {
             if last.is_start() == self.running {
                 let between = match last {
                     Change::Started(_) => Change::Exited(None, None),
@@ -51,7 +68,7 @@ impl Lifecycle {
             }
             missed.push(Content::Changed(last));
         }
-        let rests_again = now.changes > self.changes || !self.settled;
+        let rests_again = has_changed || !self.settled;
         missed.extend((now.settled && rests_again).then_some(Content::Settled));
         missed
     }
@@ -84,5 +101,21 @@ mod tests {
         let unknown = Content::Changed(Change::Started(None));
         let over = after(&[EXITED, Content::Settled, STARTED, EXITED, Content::Settled]);
         assert_eq!(exited.missed(&over), [unknown, EXITED, Content::Settled]);
+    }
+
+    #[test]
+    fn who_was_told_otherwise_as_it_joined_is_told_what_is() {
+        let exited = after(&[EXITED, Content::Settled]);
+        let running = after(&[EXITED, STARTED]);
+        assert_eq!(
+            exited.told(true).missed(&exited),
+            [EXITED, Content::Settled]
+        );
+        assert_eq!(exited.told(false).missed(&exited), [Content::Settled]);
+        assert_eq!(running.told(false).missed(&running), [STARTED]);
+        assert_eq!(running.told(true).missed(&running), []);
+        let unknown = Content::Changed(Change::Exited(None, None));
+        let stopped = Lifecycle::of(false);
+        assert_eq!(stopped.told(true).missed(&stopped), [unknown]);
     }
 }

@@ -1,27 +1,47 @@
 //! Deliveries of a machine, packed into units.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::batch::Writer;
 use super::unit::{Content, UNIT_BYTES, Unit};
-use crate::docker::{Container, ContainerId, now};
-use crate::tail::{Cursor, Delivery, Entry, GapCause, Position};
+use crate::docker::{Container, ContainerId, Inventory};
+use crate::tail::{Cursor, Delivery, Entry, GapCause, Place, Position};
 
 /// Notices of one kind come at least so long apart.
 const NOTICE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A cursor issued now. `engine`: its tag.
-pub(crate) fn cursor(engine: u64, container: ContainerId, position: Position) -> String {
-    let issued = now();
+/// A cursor as text. `engine`: its tag; `issued`: up to when whoever gives it out
+/// knows every container.
+pub(crate) fn cursor(engine: u64, container: ContainerId, issued: i64, place: Place) -> String {
     Cursor {
         engine,
         container,
         issued,
-        position,
+        place,
     }
     .encode()
+}
+
+/// Up to when containers are known to whoever gets what is packed.
+#[derive(Debug, Clone)]
+pub(crate) enum Issue {
+    /// As long as they are told of new ones: up to the last list.
+    Listed(watch::Receiver<Arc<Inventory>>),
+    /// Up to when their subscription was opened.
+    At(i64),
+}
+
+impl Issue {
+    fn instant(&self) -> i64 {
+        match self {
+            Issue::Listed(inventory) => inventory.borrow().listed,
+            Issue::At(instant) => *instant,
+        }
+    }
 }
 
 /// Collects deliveries until they make a unit.
@@ -30,6 +50,7 @@ pub(crate) struct Packer {
     container: ContainerId,
     /// Tag of the engine, for cursors.
     engine: u64,
+    issue: Issue,
     cause: GapCause,
     /// When the engine was asked for what comes in, ns since the Unix epoch.
     asked: i64,
@@ -52,10 +73,11 @@ pub(crate) struct Packer {
 
 impl Packer {
     /// `engine`: its tag in cursors. `cause`: what deletion before this read means.
-    pub(crate) fn new(container: &Container, engine: u64, cause: GapCause) -> Self {
+    pub(crate) fn new(container: &Container, engine: u64, issue: Issue, cause: GapCause) -> Self {
         let mut packer = Self {
             container: container.id,
             engine,
+            issue,
             cause,
             asked: 0,
             entries: Writer::default(),
@@ -155,7 +177,8 @@ impl Packer {
 
     fn close(&mut self, after: Position) {
         if !self.entries.is_empty() {
-            let cursor = cursor(self.engine, self.container, after);
+            let issued = self.issue.instant();
+            let cursor = cursor(self.engine, self.container, issued, Place::At(after));
             let entries = self.entries.finish(&cursor);
             let content = match self.late {
                 Some(place) => Content::Late(entries, place),
@@ -195,7 +218,7 @@ mod tests {
     fn steps(lines: impl IntoIterator<Item = Delivery>) -> usize {
         let web = serde_json::json!({"Id": "a".repeat(64), "Name": "/web"});
         let web = Container::of_inspect(serde_json::from_value(web).unwrap()).unwrap();
-        let mut packer = Packer::new(&web, 0, GapCause::RotatedOut);
+        let mut packer = Packer::new(&web, 0, Issue::At(0), GapCause::RotatedOut);
         for line in lines {
             packer.push(&mut vec![line], Position::default());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::pack::Packer;
+use super::pack::{Issue, Packer};
 use crate::docker::{Container, Engine, Inventory, Reach};
 use crate::supervisor::Backoff;
 use crate::tail::{Cursor, GapCause};
@@ -20,11 +20,19 @@ pub(crate) struct Source {
 
 impl Source {
     /// What packs a container's entries. A deletion before they begin means `cause`.
-    pub(crate) fn packer(&self, container: &Container, cause: GapCause) -> Packer {
+    /// `issued`: up to when their reader knows containers; `None`: it is told of new
+    /// ones.
+    pub(crate) fn packer(
+        &self,
+        container: &Container,
+        issued: Option<i64>,
+        cause: GapCause,
+    ) -> Packer {
         let inventory = self.inventory.borrow();
         let engine = inventory.engine.as_ref();
         let tag = engine.map_or(0, |engine| Cursor::tag(&engine.id));
-        Packer::new(container, tag, cause)
+        let listed = || Issue::Listed(self.inventory.clone());
+        Packer::new(container, tag, issued.map_or_else(listed, Issue::At), cause)
     }
 
     /// Waits before the next attempt: out of step with others, and not at all

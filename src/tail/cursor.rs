@@ -14,7 +14,9 @@ use crate::docker::{ContainerId, Stream};
 /// Longest cursor, in bytes of text.
 pub const MAX_CURSOR: usize = 160;
 
-const VERSION: u8 = 1;
+/// Of a cursor behind a record, and of one at an instant.
+const BEHIND: u8 = 1;
+const SINCE: u8 = 2;
 const CHECKSUM: usize = 4;
 
 /// A position that names its container and engine.
@@ -24,10 +26,31 @@ pub struct Cursor {
     pub engine: u64,
     /// Whose log.
     pub container: ContainerId,
-    /// When it was given out, ns since the Unix epoch, the server's clock.
+    /// Its issue: up to when whoever gave it out knew every container, ns since the
+    /// Unix epoch, the server's clock. What is not known of then has no cursor.
     pub issued: i64,
     /// Where it stands.
-    pub position: Position,
+    pub place: Place,
+}
+
+/// Where a reading of a log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Behind a record.
+    At(Position),
+    /// Before the first line stamped at or after this, ns since the Unix epoch;
+    /// nothing has been read yet.
+    Since(i64),
+}
+
+impl Place {
+    /// The stamp of the last record read; `None`: none was.
+    pub fn time(&self) -> Option<i64> {
+        match self {
+            Place::At(position) => position.anchor.map(|anchor| anchor.time),
+            Place::Since(_) => None,
+        }
+    }
 }
 
 /// Why a text is no cursor.
@@ -50,17 +73,16 @@ impl Cursor {
     /// Its text: base64url without padding, at most [`MAX_CURSOR`] bytes.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(MAX_CURSOR);
-        bytes.push(VERSION);
+        bytes.push(match self.place {
+            Place::At(_) => BEHIND,
+            Place::Since(_) => SINCE,
+        });
         bytes.extend_from_slice(&self.engine.to_be_bytes());
         bytes.extend_from_slice(self.container.bytes());
         bytes.extend_from_slice(&self.issued.to_be_bytes());
-        put_anchor(&mut bytes, self.position.anchor);
-        put_open(&mut bytes, self.position.open);
-        if let Some(verified) = self.position.verified {
-            // A count that does not fit shows as a possible gap, no more.
-            let count = u16::try_from(verified.count).unwrap_or(u16::MAX);
-            bytes.extend_from_slice(&count.to_be_bytes());
-            put_anchor(&mut bytes, verified.anchor);
+        match self.place {
+            Place::At(position) => put_position(&mut bytes, position),
+            Place::Since(instant) => bytes.extend_from_slice(&instant.to_be_bytes()),
         }
         let sum = xxh3_64(&bytes).to_be_bytes();
         bytes.extend_from_slice(&sum[..CHECKSUM]);
@@ -87,10 +109,24 @@ impl Cursor {
             return Err(CursorError::Invalid);
         }
         match body.split_first() {
-            Some((&VERSION, rest)) => Fields(rest).cursor().ok_or(CursorError::Invalid),
+            Some((kind @ (&BEHIND | &SINCE), rest)) => {
+                let cursor = Fields(rest).cursor(*kind);
+                cursor.ok_or(CursorError::Invalid)
+            }
             Some(_) => Err(CursorError::Version),
             None => Err(CursorError::Invalid),
         }
+    }
+}
+
+fn put_position(bytes: &mut Vec<u8>, position: Position) {
+    put_anchor(bytes, position.anchor);
+    put_open(bytes, position.open);
+    if let Some(verified) = position.verified {
+        // A count that does not fit shows as a possible gap, no more.
+        let count = u16::try_from(verified.count).unwrap_or(u16::MAX);
+        bytes.extend_from_slice(&count.to_be_bytes());
+        put_anchor(bytes, verified.anchor);
     }
 }
 
@@ -131,15 +167,18 @@ impl Fields<'_> {
         Some(*field)
     }
 
-    fn cursor(mut self) -> Option<Cursor> {
+    fn cursor(mut self, kind: u8) -> Option<Cursor> {
         let cursor = Cursor {
             engine: u64::from_be_bytes(self.take()?),
             container: ContainerId::from_bytes(self.take()?),
             issued: i64::from_be_bytes(self.take()?),
-            position: Position {
-                anchor: self.anchor()?,
-                open: self.open()?,
-                verified: self.verified()?,
+            place: match kind {
+                SINCE => Place::Since(i64::from_be_bytes(self.take()?)),
+                _ => Place::At(Position {
+                    anchor: self.anchor()?,
+                    open: self.open()?,
+                    verified: self.verified()?,
+                }),
             },
         };
         self.0.is_empty().then_some(cursor)
@@ -221,16 +260,20 @@ mod tests {
         });
         let verified = proptest::option::of(verified);
         let position = (proptest::option::of(anchors()), open, verified);
-        (any::<u64>(), any::<[u8; 32]>(), any::<i64>(), position).prop_map(
-            |(engine, id, issued, (anchor, open, verified))| Cursor {
+        let at = position.prop_map(|(anchor, open, verified)| {
+            Place::At(Position {
+                anchor,
+                open,
+                verified,
+            })
+        });
+        let place = prop_oneof![3 => at, 1 => any::<i64>().prop_map(Place::Since)];
+        (any::<u64>(), any::<[u8; 32]>(), any::<i64>(), place).prop_map(
+            |(engine, id, issued, place)| Cursor {
                 engine,
                 container: ContainerId::from_bytes(id),
                 issued,
-                position: Position {
-                    anchor,
-                    open,
-                    verified,
-                },
+                place,
             },
         )
     }

@@ -18,7 +18,7 @@ mod model;
 mod page;
 
 pub use anchor::Anchor;
-pub use cursor::{Cursor, CursorError, MAX_CURSOR};
+pub use cursor::{Cursor, CursorError, MAX_CURSOR, Place};
 pub use doubt::Skips;
 pub use filter::{Criteria, Filter, Level, Levels, MAX_PATTERN};
 pub use history::{From, History, Until};

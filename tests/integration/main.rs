@@ -30,6 +30,7 @@ mod pages;
 mod readme;
 mod requests;
 mod resume;
+mod selectors;
 mod sharing;
 mod skips;
 mod subscriber;

@@ -174,14 +174,13 @@ fn ran(before: Option<&Container>, now: Option<&Container>) -> bool {
 mod tests {
     use super::*;
     use crate::docker::container::State;
-    use std::collections::HashMap;
 
     fn container(byte: u8, state: State, started: Option<i64>) -> Container {
         let id = ContainerId::from_bytes([byte; 32]);
         Container {
             state,
             started,
-            ..Container::of_event(id, HashMap::new())
+            ..Container::bare(id)
         }
     }
 
@@ -245,7 +244,7 @@ mod tests {
             ledger.listed(&identity, all.collect(), asked);
         };
         let [one, two] = [1, 2].map(|n| container(n, State::Running, Some(1)));
-        list(&[one.clone(), two.clone()], 10);
+        list(&[one, two], 10);
         assert_eq!(told(&mut changes).len(), 2);
         let again = container(2, State::Exited, Some(1));
         let three = container(3, State::Created, None);

@@ -123,7 +123,7 @@ impl Reader {
         let (live, first) = Live::new(settings);
         Self {
             runs: Runs::told((None, false)),
-            packer: source.packer(&container, GapCause::RotatedOut),
+            packer: source.packer(&container, None, GapCause::RotatedOut),
             source,
             container,
             log,

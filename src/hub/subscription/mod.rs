@@ -4,6 +4,8 @@
 //! ring, reads the ring, and catches up again should the ring leave it behind. It
 //! never delays the reader or another subscriber.
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +15,13 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
-use super::following::{Following, lost, oriented};
+use super::following::Following;
 use super::lifecycle::Lifecycle;
 use super::log::{Ended, Head, Read};
 use super::registry::Registry;
 use super::unit::{Content, Unit};
 use crate::docker::Container;
-use crate::tail::{From, GapCause, OpenLines, Position, Until};
+use crate::tail::{From, Gap, GapCause, OpenLines, Place, Position, Until};
 
 /// A catch-up that overtook the reader waits so long for it to come up.
 const OVERTAKEN: Duration = Duration::from_millis(250);
@@ -56,6 +58,10 @@ pub struct Subscription {
     registry: Arc<Registry>,
     container: Arc<Container>,
     position: Position,
+    /// Where it starts, while nothing was read yet: at this instant.
+    since: Option<i64>,
+    /// Up to when its subscriber knows containers, if it is told of no others.
+    issued: Option<i64>,
     /// As far as it was told.
     lifecycle: Lifecycle,
     mode: Mode,
@@ -69,6 +75,8 @@ pub struct Subscription {
 
 #[derive(Debug)]
 enum Mode {
+    /// It waits until the log's reader knows where the log ends.
+    Joining(From),
     CatchingUp {
         pieces: mpsc::Receiver<Piece>,
         /// Where the ring is to be met; `None`: the stretch's end is the end.
@@ -78,10 +86,14 @@ enum Mode {
     },
     Live {
         seq: u64,
+        /// Told of the container's runs, before what is taken.
+        missed: VecDeque<Unit>,
         taken: VecDeque<Arc<Unit>>,
         /// Whether it was said that what follows is live.
         told: bool,
     },
+    /// The log ended before all was read, which is to be told.
+    CutOff(Ended),
     Over(Item),
 }
 
@@ -95,67 +107,6 @@ impl Drop for Abort {
 }
 
 impl Subscription {
-    /// Follows a log from `from`, or from now. Under load its entries wait at most
-    /// `latency` for others; the shortest of all its subscribers holds.
-    ///
-    /// # Errors
-    /// The engine is away, or the log cannot be read.
-    pub async fn follow(
-        registry: &Arc<Registry>,
-        container: Arc<Container>,
-        from: Option<From>,
-        latency: Duration,
-    ) -> Result<Self, OpenError> {
-        let attendance = registry.attend(&container, latency);
-        let changes = attendance.log().changes();
-        let mut following = Following {
-            attendance,
-            changes,
-        };
-        let head = oriented(&mut following, registry.reach()).await?;
-        let mut subscription = Self {
-            registry: Arc::clone(registry),
-            container,
-            position: head.position,
-            lifecycle: head.lifecycle,
-            mode: Mode::live(head.seq),
-            following: Some(following),
-            joined: head.taken,
-            was_live: false,
-        };
-        match from {
-            None => {}
-            // What is in doubt there was not skipped here alone: it is read again.
-            Some(From::After(position))
-                if position == head.position && position.verified.is_none() => {}
-            Some(from) => subscription.catch_up_to(from, head, GapCause::RotatedOut),
-        }
-        subscription.locate().await
-    }
-
-    /// Reads what is stored now.
-    ///
-    /// # Errors
-    /// The engine is away, or the log cannot be read.
-    pub async fn history(
-        registry: &Arc<Registry>,
-        container: Arc<Container>,
-        from: From,
-    ) -> Result<Self, OpenError> {
-        let mut subscription = Self {
-            registry: Arc::clone(registry),
-            lifecycle: Lifecycle::of(container.is_running()),
-            container,
-            position: Position::default(),
-            mode: Mode::Over(Item::Complete),
-            following: None,
-            joined: 0,
-            was_live: false,
-        };
-        subscription.read(from, Until::End, None, GapCause::RotatedOut);
-        subscription.locate().await
-    }
-
     /// The container read.
     pub fn container(&self) -> &Arc<Container> {
         &self.container
@@ -173,8 +124,8 @@ impl Subscription {
     }
 
     /// Behind everything handed out so far.
-    pub fn position(&self) -> Position {
-        self.position
+    pub fn place(&self) -> Place {
+        self.since.map_or(Place::At(self.position), Place::Since)
     }
 
     /// What comes next. Cancel safe. Behind the end it gives the end again.
@@ -186,32 +137,28 @@ impl Subscription {
         }
     }
 
-    /// Waits until a catch-up knows where it starts.
-    async fn locate(mut self) -> Result<Self, OpenError> {
-        let Mode::CatchingUp { pieces, .. } = &mut self.mode else {
-            return Ok(self);
-        };
-        let mut reach = self.registry.reach();
-        let piece = tokio::select! {
-            piece = pieces.recv() => piece,
-            cause = lost(&mut reach) => return Err(OpenError::Unavailable(cause)),
-        };
-        match piece {
-            Some(Piece::Located(position)) => self.position = position,
-            Some(Piece::Ended(ended)) => return Err(OpenError::Ended(ended)),
-            _ => {}
-        }
-        Ok(self)
-    }
-
     async fn step(&mut self) -> Option<Item> {
         match &mut self.mode {
             Mode::Over(item) => Some(item.clone()),
+            Mode::Joining(from) => {
+                let from = *from;
+                self.enter(from).await;
+                None
+            }
+            Mode::CutOff(ended) => {
+                let ended = ended.clone();
+                Some(self.tell_cut(ended))
+            }
             Mode::Live { told, .. } if !*told => {
                 *told = true;
                 Some(Item::CaughtUp)
             }
-            Mode::Live { seq, taken, .. } => {
+            Mode::Live {
+                seq, missed, taken, ..
+            } => {
+                if let Some(unit) = missed.pop_front() {
+                    return Some(Item::Unit(Arc::new(unit)));
+                }
                 if let Some(unit) = taken.pop_front() {
                     *seq += 1;
                     self.position = unit.after;
@@ -224,16 +171,45 @@ impl Subscription {
                 self.take_live().await
             }
             Mode::CatchingUp { pieces, .. } => match pieces.recv().await {
-                Some(Piece::Located(_)) => None,
+                Some(Piece::Located(position)) => {
+                    self.reached(position);
+                    None
+                }
                 Some(Piece::Unit(unit)) => {
-                    self.position = unit.after;
+                    self.reached(unit.after);
                     Some(Item::Unit(Arc::new(unit)))
                 }
                 Some(Piece::Done(position)) => self.caught_up(position).await,
-                Some(Piece::Ended(ended)) => Some(self.over(Item::Ended(ended))),
+                Some(Piece::Ended(ended)) => {
+                    self.cut_off(ended);
+                    None
+                }
                 None => Some(self.over(Item::Complete)),
             },
         }
+    }
+
+    fn reached(&mut self, position: Position) {
+        (self.position, self.since) = (position, None);
+    }
+
+    /// The log has ended before all that was wanted was read.
+    fn cut_off(&mut self, ended: Ended) {
+        self.mode = Mode::CutOff(ended);
+    }
+
+    /// Tells what that means.
+    fn tell_cut(&mut self, ended: Ended) -> Item {
+        let over = self.over(Item::Ended(ended.clone()));
+        if ended != Ended::Removed {
+            return over;
+        }
+        let last = self.place().time();
+        let gap = Gap::possible(GapCause::ContainerRemoved, last, None);
+        Item::Unit(Arc::new(Unit {
+            content: Content::Gap(gap),
+            after: self.position,
+        }))
     }
 
     async fn take_live(&mut self) -> Option<Item> {
@@ -279,7 +255,7 @@ impl Subscription {
 
     /// The catch-up is done: into the ring if it met it, else once more.
     async fn caught_up(&mut self, position: Position) -> Option<Item> {
-        self.position = position;
+        self.reached(position);
         let Mode::CatchingUp { join, .. } = &self.mode else {
             return None;
         };
@@ -295,14 +271,14 @@ impl Subscription {
         let now = || following.attendance.log().head();
         let head = Some(join).filter(meets).or_else(|| now().filter(meets));
         if let Some(head) = head {
-            self.position = head.position;
-            self.join(head);
+            self.join_ring(head);
             return None;
         }
         // The snapshot was newer than the ring, or its target was deleted.
         let _either = timeout(OVERTAKEN, following.changes.changed()).await;
         if let Some(ended) = following.attendance.log().ended() {
-            return Some(self.over(Item::Ended(ended)));
+            self.cut_off(ended);
+            return None;
         }
         let head = following.attendance.log().head()?;
         self.catch_up_to(From::After(position), head, GapCause::RotatedOut);
@@ -313,23 +289,25 @@ impl Subscription {
         match head.position.anchor {
             Some(anchor) => self.read(from, Until::Anchor(anchor), Some(head), cause),
             // Nothing is stored before the head.
-            None => self.join(head),
+            None => self.join_ring(head),
         }
     }
 
     /// Goes on in the ring; what is to be told of the container's runs and is no
     /// longer there comes first.
-    fn join(&mut self, head: Head) {
+    fn join_ring(&mut self, head: Head) {
+        self.reached(head.position);
         self.joined = head.taken;
-        let missed = self.lifecycle.missed(&head.lifecycle);
+        let missed = self.lifecycle.missed(&head.lifecycle).into_iter();
         let unit = |content| Unit {
             content,
             after: head.position,
         };
+        self.lifecycle = head.lifecycle;
         self.mode = Mode::Live {
-            // Each of them stands for one or more that were published before.
-            seq: head.seq - missed.len() as u64,
-            taken: missed.into_iter().map(unit).map(Arc::new).collect(),
+            seq: head.seq,
+            missed: missed.map(unit).collect(),
+            taken: VecDeque::new(),
             told: std::mem::take(&mut self.was_live),
         };
     }
@@ -341,6 +319,7 @@ impl Subscription {
             from,
             until,
             cause,
+            issued: self.issued,
             closed: join.is_some_and(|head| head.position.open == OpenLines::default()),
             settings: self.registry.settings_for(&self.container),
         };
@@ -358,15 +337,5 @@ impl Subscription {
     fn over(&mut self, item: Item) -> Item {
         self.mode = Mode::Over(item.clone());
         item
-    }
-}
-
-impl Mode {
-    fn live(seq: u64) -> Self {
-        Mode::Live {
-            seq,
-            taken: VecDeque::new(),
-            told: false,
-        }
     }
 }

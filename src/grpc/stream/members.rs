@@ -1,0 +1,145 @@
+//! The members of a stream, and how many of them are where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::AbortHandle;
+
+use crate::docker::{Container, ContainerId, State};
+use crate::tail::{Levels, Place};
+
+/// What is known of a member.
+pub(super) struct Member {
+    pub(super) container: Arc<Container>,
+    pub(super) place: Place,
+    /// The place moved without a message that said so.
+    pub(super) untold: bool,
+    /// Nothing more will come before it runs again.
+    pub(super) settled: bool,
+    /// It is a member since the opening.
+    pub(super) first: bool,
+    pub(super) caught_up: bool,
+    pub(super) fell_behind: bool,
+    /// All that was stored by then is delivered, ns since the Unix epoch.
+    pub(super) verified: Option<i64>,
+    /// For a filter.
+    pub(super) levels: Levels,
+    /// The engine removed it; when, if it told.
+    pub(super) gone: Option<Option<i64>>,
+    /// Ends its reading.
+    pub(super) reading: AbortHandle,
+}
+
+impl Member {
+    pub(super) fn new(container: Arc<Container>, place: Place, reading: AbortHandle) -> Self {
+        Self {
+            container,
+            place,
+            untold: false,
+            settled: false,
+            first: false,
+            caught_up: false,
+            fell_behind: false,
+            verified: None,
+            levels: Levels::default(),
+            gone: None,
+            reading,
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.caught_up || self.fell_behind
+    }
+
+    /// Whether it runs, or will by itself, or is not read to its end.
+    fn is_unfinished(&self) -> bool {
+        let between_runs = self.container.state == State::Restarting;
+        !self.caught_up || !self.settled || between_runs
+    }
+}
+
+/// Members by container. Questions about all of them cost nothing.
+#[derive(Default)]
+pub(super) struct Members {
+    all: BTreeMap<ContainerId, Member>,
+    behind: usize,
+    unfinished: usize,
+    /// Of the opening, and not live yet.
+    awaited: usize,
+}
+
+impl Members {
+    pub(super) fn add(&mut self, member: Member) {
+        self.count(&member, true);
+        self.all.insert(member.container.id, member);
+    }
+
+    pub(super) fn remove(&mut self, id: &ContainerId) -> Option<Member> {
+        let member = self.all.remove(id)?;
+        self.count(&member, false);
+        Some(member)
+    }
+
+    pub(super) fn get(&self, id: &ContainerId) -> Option<&Member> {
+        self.all.get(id)
+    }
+
+    /// Changes a member; `None`: it is none.
+    pub(super) fn update<T>(
+        &mut self,
+        id: &ContainerId,
+        change: impl FnOnce(&mut Member) -> T,
+    ) -> Option<T> {
+        let mut member = self.remove(id)?;
+        let changed = change(&mut member);
+        self.add(member);
+        Some(changed)
+    }
+
+    fn count(&mut self, member: &Member, comes: bool) {
+        let awaits = member.first && !member.caught_up;
+        for (count, is_one) in [
+            (&mut self.behind, member.is_behind()),
+            (&mut self.unfinished, member.is_unfinished()),
+            (&mut self.awaited, awaits),
+        ] {
+            match comes {
+                true => *count += usize::from(is_one),
+                false => *count -= usize::from(is_one),
+            }
+        }
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.all.values_mut()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether everything stored before now has been delivered.
+    pub(super) fn are_live(&self) -> bool {
+        self.behind == 0
+    }
+
+    /// Whether none runs and all they wrote is delivered.
+    pub(super) fn are_finished(&self) -> bool {
+        self.unfinished == 0
+    }
+
+    /// Whether all of the opening have been live.
+    pub(super) fn have_caught_up(&self) -> bool {
+        self.awaited == 0
+    }
+
+    /// The oldest of their instants.
+    pub(super) fn verified(&self) -> Option<i64> {
+        let each = self.all.values().map(|member| member.verified);
+        each.min().flatten()
+    }
+}

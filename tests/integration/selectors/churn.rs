@@ -1,0 +1,207 @@
+//! Containers that come and go while a stream lives.
+
+use pulsetail::proto::{ContainerChangeKind as Change, GapCause, Selector};
+use pulsetail_sim::{Driver, Ending, Endpoint, Fault};
+
+use super::{changes_of, every, following, kinds_of, named, until_changed};
+use crate::harness::{Server, engine};
+use crate::subscriber::lines_of;
+
+#[tokio::test]
+async fn every_line_of_a_container_that_was_over_before_it_was_seen_comes() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    let mut all = Vec::new();
+    for n in 0..20 {
+        // Nothing is awaited between its beginning and its end.
+        let short = sim.container(format!("short-{n}")).run();
+        (0..3).for_each(|line| short.stdout(format!("{n}.{line}\n")));
+        short.exit(0);
+        all.push(short);
+    }
+    heard.entries(60).await;
+    for (n, short) in all.iter().enumerate() {
+        let name = format!("short-{n}");
+        let texts: Vec<_> = (0..3).map(|line| format!("{n}.{line}")).collect();
+        assert_eq!(heard.texts_of(&name), texts);
+        assert_eq!(kinds_of(&heard, short.id())[0], Change::Joined);
+    }
+    assert!(heard.gaps().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_was_removed_before_it_was_read_joins_with_a_gap_and_leaves() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(named(&["short-*"]))).await;
+    let other = sim.container("other").auto_remove().run();
+    other.exit(0);
+    let created = sim.container("short-created").create();
+    created.remove();
+    let short = sim.container("short-1").auto_remove().run();
+    short.stdout("lost\n");
+    short.exit(0);
+    until_changed(&mut heard, &short, Change::Removed).await;
+    assert_eq!(
+        kinds_of(&heard, short.id()),
+        [Change::Joined, Change::Removed]
+    );
+    let [gap] = heard.gaps()[..] else {
+        panic!("one gap: {:?}", heard.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::ContainerRemoved);
+    assert!(gap.cursor.is_empty() && !gap.certain);
+    let joined = changes_of(&heard, short.id())[0];
+    assert_eq!(joined.container.as_ref().unwrap().name, "short-1");
+    assert!(changes_of(&heard, other.id()).is_empty());
+    assert!(changes_of(&heard, created.id()).is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_was_stopped_joins_as_it_starts_with_what_is_new() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("old\n");
+    web.exit(0);
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    heard.caught_up().await;
+    assert!(heard.first().members.is_empty());
+    web.start();
+    web.stdout("new\n");
+    heard.entries(1).await;
+    assert_eq!(heard.texts(), ["new"]);
+    assert_eq!(kinds_of(&heard, web.id())[0], Change::Joined);
+    web.exit(0);
+    until_changed(&mut heard, &web, Change::Exited).await;
+    web.start();
+    web.stdout("again\n");
+    heard.entries(2).await;
+    let kinds = [Change::Joined, Change::Exited, Change::Started];
+    assert_eq!(kinds_of(&heard, web.id()), kinds);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_told_once_and_is_no_member() {
+    let sim = engine();
+    let quiet = sim.container("quiet").driver(Driver::none()).run();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    let late = sim.container("late").driver(Driver::none()).run();
+    let web = sim.container("web").run();
+    web.stdout("one\n");
+    heard.entries(1).await;
+    until_changed(&mut heard, &late, Change::Unreadable).await;
+    quiet.restart();
+    late.pause();
+    web.stdout("two\n");
+    heard.entries(2).await;
+    for one in [&quiet, &late] {
+        let told = changes_of(&heard, one.id());
+        assert_eq!(kinds_of(&heard, one.id()), [Change::Unreadable]);
+        assert!(told[0].cursor.is_empty() && told[0].message.contains("stores nothing"));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_happened_while_the_engine_was_away_comes_as_changes() {
+    let sim = engine();
+    let [kept, gone, renamed] = ["kept", "gone", "renamed"].map(|name| sim.container(name).run());
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    kept.stdout("kept 1\n");
+    heard.entries(1).await;
+    sim.stop();
+    gone.remove();
+    renamed.rename("other");
+    let new = sim.container("new").run();
+    new.stdout("new 1\n");
+    kept.stdout("kept 2\n");
+    sim.start();
+    heard.entries(3).await;
+    until_changed(&mut heard, &gone, Change::Removed).await;
+    until_changed(&mut heard, &renamed, Change::Renamed).await;
+    assert_eq!(heard.texts_of("kept"), ["kept 1", "kept 2"]);
+    assert_eq!(heard.texts_of("new"), ["new 1"]);
+    assert_eq!(kinds_of(&heard, new.id()), [Change::Joined]);
+    assert_eq!(changes_of(&heard, new.id())[0].time, None, "it was listed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_member_is_not_in_the_way_of_the_others() {
+    let sim = engine();
+    let busy = sim.container("busy").run();
+    let quiet: Vec<_> = (0..20)
+        .map(|n| sim.container(format!("quiet-{n}")).run())
+        .collect();
+    let server = Server::start(&sim).await;
+    (0..30_000).for_each(|n| busy.stdout(format!("{n:0100}\n")));
+    let mut request = following(every());
+    request.start = Some(pulsetail::proto::stream_logs_request::Start::FromBeginning(
+        true,
+    ));
+    for one in &quiet {
+        one.stdout("here\n");
+    }
+    let mut heard = server.open(request).await;
+    heard
+        .until(|heard| {
+            quiet
+                .iter()
+                .enumerate()
+                .all(|(n, _)| heard.texts_of(&format!("quiet-{n}")).len() == 1)
+        })
+        .await;
+    assert!(heard.count < 20_000, "{} lines came first", heard.count);
+    heard.entries(lines_of(&busy).len() + 20).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_that_was_written_is_lost_where_the_engine_drops_its_events() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let mut first = server.open(following(every())).await;
+    // Nobody tells that it runs.
+    sim.fault(Fault::skip(2).on(Endpoint::Events));
+    let late = sim.container("late").run();
+    late.stdout("late 1\n");
+    web.stdout("web 1\n");
+    first.entries(1).await;
+    let cursors = first.cursors();
+    drop(first);
+    late.stdout("late 2\n");
+    let request = pulsetail::proto::StreamLogsRequest {
+        cursors,
+        ..following(every())
+    };
+    let mut second = server.open(request).await;
+    // Its events end: all is listed.
+    sim.fault(Fault::end(Ending::Clean).on(Endpoint::Events));
+    second.entries(2).await;
+    assert_eq!(second.texts_of("late"), ["late 1", "late 2"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_ids_alone_name_is_over_when_they_are_gone() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let by_id = Selector {
+        names: vec![web.id()[..12].to_owned()],
+        ..Selector::default()
+    };
+    let mut heard = server.open(following(by_id)).await;
+    web.remove();
+    heard.end().await.expect("nothing can follow");
+    assert_eq!(heard.changes().last(), Some(&Change::Removed));
+    server.stop().await;
+}
