@@ -8,33 +8,35 @@ use tokio::time::{Instant, sleep};
 
 use super::task::{Failure, Task, Turn};
 
-/// How often one sings.
-const INTERVAL: Duration = Duration::from_secs(1);
-
 /// When each canary sang last. No lock of theirs is held while anything waits.
 #[derive(Debug)]
 pub(super) struct Aviary {
     epoch: Instant,
+    /// How often one sings.
+    interval: Duration,
     /// ms since the epoch.
     songs: Mutex<Vec<Arc<AtomicU64>>>,
 }
 
 impl Aviary {
-    pub(super) fn new(epoch: Instant) -> Self {
+    pub(super) fn new(epoch: Instant, interval: Duration) -> Self {
         Self {
             epoch,
+            interval,
             songs: Mutex::default(),
         }
     }
 
     /// What makes one more canary.
     pub(super) fn hatch(&self) -> impl Fn() -> Canary + Send + Sync + use<> {
-        let (epoch, song) = (self.epoch, Arc::new(AtomicU64::new(0)));
+        let (epoch, interval) = (self.epoch, self.interval);
+        let song = Arc::new(AtomicU64::new(0));
         sing(epoch, &song);
         let mut songs = self.songs.lock().unwrap_or_else(PoisonError::into_inner);
         songs.push(Arc::clone(&song));
         move || Canary {
             epoch,
+            interval,
             song: Arc::clone(&song),
         }
     }
@@ -57,6 +59,7 @@ fn sing(epoch: Instant, song: &AtomicU64) {
 
 pub(super) struct Canary {
     epoch: Instant,
+    interval: Duration,
     song: Arc<AtomicU64>,
 }
 
@@ -67,7 +70,7 @@ impl Task for Canary {
     type Proof = Sung;
 
     async fn turn(&mut self) -> Result<Turn<Sung>, Failure> {
-        sleep(INTERVAL).await;
+        sleep(self.interval).await;
         sing(self.epoch, &self.song);
         Ok(Turn::Progress(Sung(())))
     }
@@ -75,25 +78,33 @@ impl Task for Canary {
 
 /// Tells a runtime that is stuck from a machine that slept: only silence that was
 /// listened to counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listener {
+    /// Silence that is none yet, and the most that counts at once.
+    breath: Duration,
+    limit: Duration,
     heard: Duration,
 }
 
 impl Listener {
-    /// Listened for `listened`, and the longest silence is `silence`; whether it has
-    /// lasted for `limit`.
-    pub(super) fn is_stuck(
-        &mut self,
-        listened: Duration,
-        silence: Duration,
-        limit: Duration,
-    ) -> bool {
-        self.heard = match silence > 2 * INTERVAL {
-            true => self.heard + listened.min(2 * INTERVAL),
+    /// Of canaries that sing once an `interval`; one that is silent for `limit` is
+    /// stuck.
+    pub(super) fn new(interval: Duration, limit: Duration) -> Self {
+        Self {
+            breath: 2 * interval,
+            limit,
+            heard: Duration::ZERO,
+        }
+    }
+
+    /// Listened for `listened`, and the longest silence is `silence`; whether one is
+    /// stuck.
+    pub(super) fn hears(&mut self, listened: Duration, silence: Duration) -> bool {
+        self.heard = match silence > self.breath {
+            true => self.heard + listened.min(self.breath),
             false => Duration::ZERO,
         };
-        self.heard >= limit
+        self.heard >= self.limit
     }
 }
 
@@ -103,9 +114,9 @@ mod tests {
 
     #[test]
     fn only_silence_that_was_listened_to_counts() {
-        let (mut listener, second) = (Listener::default(), Duration::from_secs(1));
-        let mut stuck =
-            |listened, silence| listener.is_stuck(listened * second, silence * second, 40 * second);
+        let second = Duration::from_secs(1);
+        let mut listener = Listener::new(second, 40 * second);
+        let mut stuck = |listened, silence| listener.hears(listened * second, silence * second);
         assert!(!stuck(3_600, 3_600), "the machine slept");
         assert!((1..38).all(|n| !stuck(1, 3_600 + n)));
         assert!(stuck(1, 3_638));

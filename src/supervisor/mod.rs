@@ -12,6 +12,10 @@ mod panics;
 mod permit;
 mod run;
 mod status;
+#[cfg(test)]
+mod strike;
+#[cfg(test)]
+mod stuck;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -39,6 +43,8 @@ pub use backoff::Backoff;
 pub use breaker::Breaker;
 pub use permit::{Fenced, Permit};
 pub use status::{Reason, State, Status, TERMINATIONS, Termination};
+#[cfg(test)]
+pub(crate) use strike::Blow;
 pub use task::{Failure, Kind, Spec, Task, Turn, Work};
 pub use timings::{Timings, Violation, Wishes};
 
@@ -69,6 +75,8 @@ pub(crate) struct Shared {
     zombies: AtomicU64,
     canaries: Aviary,
     over: AtomicBool,
+    #[cfg(test)]
+    faults: strike::Faults,
 }
 
 struct Inner {
@@ -110,12 +118,14 @@ impl Supervisor {
             }),
             timings,
             epoch,
-            canaries: Aviary::new(epoch),
+            canaries: Aviary::new(epoch, timings.canary),
             tracker,
             changed: watch::Sender::new(0),
             looked: AtomicU64::new(0),
             zombies: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            #[cfg(test)]
+            faults: strike::Faults::default(),
         }))
     }
 
@@ -204,11 +214,14 @@ impl Supervisor {
         let looked = Duration::from_millis(self.0.looked.load(Ordering::Acquire));
         let blind = self.0.epoch.elapsed().saturating_sub(looked);
         let haunted = self.0.zombies.load(Ordering::Acquire) > ZOMBIES;
-        blind < SILENCE && self.0.canaries.silence() < SILENCE && !haunted
+        let limit = self.0.timings.silence;
+        blind < limit && self.0.canaries.silence() < limit && !haunted
     }
 
     /// Looks at what is due; how long nothing will be.
     pub fn look(&self) -> Duration {
+        #[cfg(test)]
+        self.0.faults.look();
         self.0.tick();
         let now = self.0.now();
         let since = u64::try_from(now.at.as_millis()).unwrap_or(u64::MAX);
@@ -223,10 +236,12 @@ impl Supervisor {
     pub fn watch(&self) -> std::io::Result<()> {
         let watched = self.clone();
         let watch = move || {
-            let (mut listener, mut last) = (Listener::default(), Instant::now());
+            let timings = watched.0.timings;
+            let mut listener = Listener::new(timings.canary, timings.stuck);
+            let mut last = Instant::now();
             while !watched.0.over.load(Ordering::Acquire) {
                 let (idle, silence) = (watched.look(), watched.0.canaries.silence());
-                if listener.is_stuck(last.elapsed(), silence, STUCK) {
+                if listener.hears(last.elapsed(), silence) {
                     error!(
                         ?silence,
                         "a runtime is stuck; clients resume by their cursors"
@@ -245,12 +260,8 @@ impl Supervisor {
     }
 }
 
-/// Watchdog and canaries may be silent for less than this.
-const SILENCE: Duration = Duration::from_secs(10);
-/// A runtime that is stuck for so long ends the process: whoever started it starts
-/// it again.
-const STUCK: Duration = Duration::from_secs(40);
-/// Its status then; `EX_SOFTWARE` of sysexits.h.
+/// Exit status of a process one of whose runtimes is stuck; `EX_SOFTWARE` of
+/// sysexits.h.
 const SOFTWARE: i32 = 70;
 /// The watchdog rests at least so long between two looks.
 const SHORTEST: Duration = Duration::from_millis(5);

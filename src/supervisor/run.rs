@@ -68,7 +68,10 @@ async fn drive<T: Task>(
             // Replaced meanwhile: the token is cancelled, and ends this.
             std::future::pending::<()>().await;
         }
-        let turn = task.turn().await?;
+        let turn = task.turn();
+        #[cfg(test)]
+        let turn = voice.shared.faults.through(voice.name(), turn);
+        let turn = turn.await?;
         let answered = match &turn {
             Turn::Progress(_) => Some(true),
             Turn::Blocked(_) => Some(false),
@@ -81,6 +84,10 @@ async fn drive<T: Task>(
             Turn::Progress(_) => {
                 backoff.reset();
                 voice.turn_ends(Ended::Progress, &mut task);
+            }
+            // Nobody shows progress while the engine is away.
+            Turn::Idle if breaker.is_some_and(|breaker| !breaker.is_closed()) => {
+                voice.turn_ends(Ended::Waiting, &mut task);
             }
             Turn::Idle => voice.turn_ends(Ended::Idle, &mut task),
             Turn::Waiting => voice.turn_ends(Ended::Waiting, &mut task),
@@ -119,6 +126,11 @@ impl Voice {
             cancel,
             outcome: None,
         }
+    }
+
+    #[cfg(test)]
+    fn name(&self) -> String {
+        self.shared.inner().watchdog.name(self.id)
     }
 
     fn turn_begins(&self) -> bool {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::timings::tests::TABLE;
 use super::*;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 fn supervisor() -> (Supervisor, JoinHandle<()>) {
     let supervisor = Supervisor::new(Timings::checked(TABLE), TaskTracker::new());
@@ -24,7 +24,7 @@ fn supervisor() -> (Supervisor, JoinHandle<()>) {
     (supervisor, watching)
 }
 
-fn spec(name: impl ToString) -> Spec {
+pub(super) fn spec(name: impl ToString) -> Spec {
     Spec {
         name: name.to_string(),
         kind: Kind::Container,
@@ -33,7 +33,7 @@ fn spec(name: impl ToString) -> Spec {
 }
 
 /// A task whose turns are a script's.
-struct Scripted<F>(F);
+pub(super) struct Scripted<F>(pub(super) F);
 
 impl<F, R> Task for Scripted<F>
 where
@@ -48,7 +48,7 @@ where
 }
 
 impl Supervisor {
-    fn of(&self, name: &str) -> Status {
+    pub(super) fn of(&self, name: &str) -> Status {
         let all = self.statuses();
         let found = all.into_iter().find(|status| status.spec.name == name);
         found.expect("it was started")
@@ -277,67 +277,72 @@ async fn a_failure_says_what_it_is_and_a_lasting_one_is_final() {
     assert_eq!(never.terminations[0].message, "it cannot be read");
 }
 
-#[test]
-fn a_task_that_never_yields_is_fenced_and_replaced_beside_it() {
-    let mut wishes = TABLE;
-    (wishes.look, wishes.sweep) = (SECOND / 100, SECOND / 10);
-    wishes.turn = SECOND / 5;
-    (wishes.verify, wishes.open, wishes.read) = (SECOND / 50, SECOND / 50, SECOND / 10);
-    (wishes.cancel_grace, wishes.abort_grace) = (SECOND / 20, SECOND / 20);
-    wishes.backoff = SECOND / 100;
-    let timings = Timings::try_new(wishes).expect("they are in order");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("there are threads");
-    let supervisor = Supervisor::new(timings, TaskTracker::new());
-    supervisor.watch().expect("there are threads");
-    let (free, lives) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let (freed, refused) = (Arc::clone(&free), Arc::new(AtomicBool::new(false)));
-    let noted = Arc::clone(&refused);
-    let log = Arc::new(Fenced::new(0));
-    supervisor.start(
-        spec("loops"),
-        runtime.handle(),
-        None,
-        move |permit: Permit| {
-            let life = lives.fetch_add(1, Ordering::Relaxed);
-            let (free, refused, log) = (Arc::clone(&freed), Arc::clone(&noted), Arc::clone(&log));
-            let permit = Arc::new(permit);
+/// The ancestor waited up to 5 s for each, with the lock held that they needed to
+/// end (E1.5).
+#[tokio::test(start_paused = true)]
+async fn a_thousand_tasks_that_hang_are_stopped_at_once() {
+    let (supervisor, _watching) = supervisor();
+    for name in 0..1_000 {
+        let made = |_permit| Scripted(pending::<Result<Turn<()>, Failure>>);
+        supervisor.start(spec(name), &Handle::current(), None, made);
+    }
+    sleep(2 * SECOND).await;
+    let tracker = &supervisor.0.tracker;
+    assert_eq!(tracker.len(), 1_000, "void");
+    let asked = Instant::now();
+    supervisor.stop_all();
+    tracker.close();
+    tracker.wait().await;
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+}
+
+/// The ancestor's waited 10 s for its own end (E1.6), and a container that was
+/// restarted meanwhile was lost (E2.9).
+#[tokio::test(start_paused = true)]
+async fn a_task_that_stops_itself_ends_at_once_and_its_name_is_free() {
+    let (supervisor, _watching) = supervisor();
+    let itself = Arc::new(OnceLock::new());
+    for life in 1..=3 {
+        let (supervised, known) = (supervisor.clone(), Arc::clone(&itself));
+        let made = move |_permit| {
+            let (supervised, known) = (supervised.clone(), Arc::clone(&known));
             Scripted(move || {
-                while life == 0 && !free.load(Ordering::Relaxed) {
-                    thread::sleep(SECOND / 1_000);
-                }
-                refused.fetch_or(log.enter(&permit).is_none(), Ordering::Relaxed);
-                async {
-                    sleep(SECOND / 100).await;
-                    Ok(Turn::Progress(()))
+                let (supervised, known) = (supervised.clone(), Arc::clone(&known));
+                async move {
+                    sleep(SECOND).await;
+                    known
+                        .get()
+                        .into_iter()
+                        .for_each(|own| supervised.stop(*own));
+                    pending().await
                 }
             })
-        },
-    );
-    let reached = |holds: &dyn Fn() -> bool| {
-        for _ in 0..2_000 {
-            if holds() {
-                return;
+        };
+        let started = supervisor.start(spec("a"), &Handle::current(), None, made);
+        assert_eq!(itself.get_or_init(|| started), &started);
+        sleep(SECOND + Duration::from_millis(1)).await;
+        let status = supervisor.of("a");
+        assert_eq!((status.state, status.generation), (State::Stopped, life));
+    }
+}
+
+/// The ancestor killed and forgot in one sweep what had run for over an hour (E1.3).
+#[tokio::test(start_paused = true)]
+async fn a_task_that_hangs_after_hours_is_replaced_and_its_name_remembered() {
+    let (supervisor, _watching) = supervisor();
+    let begun = Instant::now();
+    let made = move |_permit| {
+        Scripted(move || async move {
+            if (7_200..7_215).contains(&begun.elapsed().as_secs()) {
+                pending::<()>().await;
             }
-            thread::sleep(SECOND / 100);
-        }
-        panic!("{:?}", supervisor.statuses());
+            sleep(SECOND).await;
+            Ok(Turn::Progress(()))
+        })
     };
-    reached(&|| {
-        let status = supervisor.of("loops");
-        status.state == State::Running && status.generation > 1
-    });
-    assert_eq!(supervisor.0.zombies.load(Ordering::Acquire), 1);
-    assert!(supervisor.is_alive(), "one is tolerable");
-    // The zombie wakes, and may publish nothing.
-    free.store(true, Ordering::Relaxed);
-    reached(&|| refused.load(Ordering::Relaxed));
-    reached(&|| supervisor.0.zombies.load(Ordering::Acquire) == 0);
-    supervisor.stop_all();
+    supervisor.start(spec("a"), &Handle::current(), None, made);
+    sleep(3 * 3_600 * SECOND).await;
+    let status = supervisor.of("a");
+    assert_eq!((status.state, status.restarts), (State::Running, 1));
+    assert_eq!(status.terminations[0].reason, Reason::Stalled);
 }

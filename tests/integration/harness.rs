@@ -73,10 +73,15 @@ impl Server {
 
     /// Starts a server and waits for nothing.
     pub(crate) async fn launch(sim: &Sim, flags: &[&str]) -> Self {
+        Self::launch_on(sim, &config_of(flags), Handle::current()).await
+    }
+
+    /// The same, with a runtime of its own for what talks to the engine.
+    pub(crate) async fn launch_on(sim: &Sim, config: &Config, engine_runtime: Handle) -> Self {
         let dialled = sim.clone();
         let dial = move || std::future::ready(dialled.connect()).boxed();
         let connector = Connector::Memory(Arc::new(dial));
-        let app = App::build(&config_of(flags), connector, Handle::current())
+        let app = App::build(config, connector, engine_runtime)
             .await
             .expect("ports are free");
         let addresses = app.addresses().expect("it is bound");
@@ -230,7 +235,7 @@ fn endpoint_of(address: SocketAddr) -> transport::Endpoint {
     Channel::from_shared(target).expect("an address is a URI")
 }
 
-fn config_of(flags: &[&str]) -> Config {
+pub(crate) fn config_of(flags: &[&str]) -> Config {
     let command = Command::new("pulsetail").args(config::args());
     let own = [
         "pulsetail",

@@ -1,10 +1,13 @@
 //! Health tells the truth, within a bound, and draining says good-bye.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pulsetail::proto::ClosingReason;
+use pulsetail::supervisor::{Timings, Wishes};
 use pulsetail_sim::{Endpoint, Fault, Sim};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus::{
@@ -13,7 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus::{
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
-use crate::harness::{Server, all, engine, followed, stored, until_so, within};
+use crate::harness::{Server, all, config_of, engine, followed, stored, until_so, within};
 
 const READINESS: [&str; 3] = [
     "",
@@ -214,4 +217,39 @@ async fn streams_outlast_an_engine_that_goes_away_and_say_so() {
     assert!(subscriber.gaps().is_empty());
     until_so(async || check(&server, "").await == Serving).await;
     server.stop().await;
+}
+
+/// Fault row 33, as it is seen from outside.
+#[tokio::test]
+async fn an_engine_thread_that_is_stuck_fails_liveness_until_it_runs_again() {
+    let sim = engine();
+    let mut config = config_of(&[]);
+    config.timings = Timings::try_new(Wishes {
+        canary: Duration::from_millis(20),
+        look: Duration::from_millis(100),
+        silence: Duration::from_millis(500),
+        stuck: Duration::from_secs(3_600),
+        ..*config.timings
+    })
+    .expect("they are in order");
+    let mut thread = Builder::new_multi_thread();
+    let thread = thread.worker_threads(1).enable_all().build().unwrap();
+    let server = Server::launch_on(&sim, &config, thread.handle().clone()).await;
+    server.until_ready().await;
+    until_so(async || check(&server, "liveness").await == Serving).await;
+    let mut statuses = watch(&server, "liveness").await;
+    assert_eq!(next(&mut statuses).await, Serving);
+    let (free, held) = mpsc::channel::<()>();
+    thread.spawn(async move { held.recv() });
+    assert_eq!(next(&mut statuses).await, NotServing);
+    for service in READINESS.iter().chain(&LIVENESS) {
+        assert_eq!(check(&server, service).await, NotServing, "{service:?}");
+    }
+    assert_eq!(server.admin_get("/livez").await.0, 503);
+    assert_eq!(server.admin_get("/readyz").await.0, 503);
+    drop(free);
+    assert_eq!(next(&mut statuses).await, Serving);
+    until_so(async || server.admin_get("/readyz").await.0 == 200).await;
+    server.stop().await;
+    thread.shutdown_background();
 }

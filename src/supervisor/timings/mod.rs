@@ -39,6 +39,13 @@ pub struct Wishes {
     pub look: Duration,
     /// The watchdog looks at every task at least so often.
     pub sweep: Duration,
+    /// How often each runtime shows that it runs.
+    pub canary: Duration,
+    /// Watchdog and runtimes may be silent for less than this.
+    pub silence: Duration,
+    /// A runtime that is stuck for so long ends the process: whoever started it
+    /// starts it again.
+    pub stuck: Duration,
     /// How long a cancelled task may take to end before it is aborted.
     pub cancel_grace: Duration,
     /// How long an aborted task may take to end before it is a zombie.

@@ -78,7 +78,7 @@ const ZERO: Time = ("0", Duration::ZERO);
 
 impl Wishes {
     /// What tasks and their watchdog rely on.
-    pub(super) const fn of_tasks(&self) -> [Order; 18] {
+    pub(super) const fn of_tasks(&self) -> [Order; 22] {
         let rotation = ("rotation", self.rotation);
         let (open, read) = (("open", self.open), ("read", self.read));
         let (quiet, turn) = (self.quiet(), ("turn", self.turn));
@@ -87,6 +87,8 @@ impl Wishes {
         let margin = ("margin x quiet", quiet.saturating_mul(self.margin));
         let kill = self.cancel_grace.saturating_add(self.abort_grace);
         let looks = ("2 x look", self.look.saturating_mul(2));
+        let songs = ("2 x canary", self.canary.saturating_mul(2));
+        let silence = ("silence", self.silence);
         let cap = ("backoff cap", self.backoff_cap);
         let retry = ("quarantine retry", self.quarantine_retry);
         let one = ("open + read", self.open.saturating_add(self.read));
@@ -102,6 +104,10 @@ impl Wishes {
             within(("sweep", self.sweep), third),
             below(ZERO, ("look", self.look)),
             within(looks, ("sweep", self.sweep)),
+            below(ZERO, ("canary", self.canary)),
+            below(songs, silence),
+            below(looks, silence),
+            below(silence, ("stuck", self.stuck)),
             below(one, turn),
             within(turn, third),
             below(ZERO, ("cancel grace", self.cancel_grace)),

@@ -20,6 +20,9 @@ pub(crate) const TABLE: Wishes = Wishes {
     margin: 3,
     look: seconds(1),
     sweep: seconds(60),
+    canary: seconds(1),
+    silence: seconds(10),
+    stuck: seconds(40),
     cancel_grace: seconds(5),
     abort_grace: seconds(1),
     backoff: Duration::from_millis(250),
@@ -58,7 +61,7 @@ fn refused(change: impl Fn(&mut Wishes)) -> Vec<String> {
 type Change = fn(&mut Wishes);
 
 /// One value of [`TABLE`] each that breaks one order, and the order.
-const BROKEN: [(Change, &str); 27] = [
+const BROKEN: [(Change, &str); 31] = [
     (|w| w.verify = seconds(0), "0 (0ns) < verify (0ns)"),
     (|w| w.open = seconds(1), "verify (2s) <= open (1s)"),
     (|w| w.read = seconds(4), "open (5s) <= read (4s)"),
@@ -74,7 +77,14 @@ const BROKEN: [(Change, &str); 27] = [
         "sweep (101s) <= heartbeat timeout / 3 (100s)",
     ),
     (|w| w.look = seconds(0), "0 (0ns) < look (0ns)"),
-    (|w| w.look = seconds(31), "2 x look (62s) <= sweep (60s)"),
+    (|w| w.sweep = seconds(1), "2 x look (2s) <= sweep (1s)"),
+    (|w| w.canary = seconds(0), "0 (0ns) < canary (0ns)"),
+    (
+        |w| w.canary = seconds(5),
+        "2 x canary (10s) < silence (10s)",
+    ),
+    (|w| w.look = seconds(5), "2 x look (10s) < silence (10s)"),
+    (|w| w.stuck = seconds(10), "silence (10s) < stuck (10s)"),
     (|w| w.turn = seconds(15), "open + read (15s) < turn (15s)"),
     (
         |w| w.turn = seconds(101),

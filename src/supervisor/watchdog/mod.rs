@@ -116,6 +116,12 @@ impl Watchdog {
         self.tasks.contains_key(&id)
     }
 
+    #[cfg(test)]
+    pub(super) fn name(&self, id: TaskId) -> String {
+        let entry = self.tasks.get(&id);
+        entry.map_or_else(String::new, |entry| entry.spec.name.clone())
+    }
+
     /// How long nothing will be due, at most until the next look.
     pub(super) fn idle(&mut self, now: Moment) -> Duration {
         let now = self.read(now).at;
