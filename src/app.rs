@@ -48,7 +48,8 @@ struct Keepers {
 }
 
 impl Keepers {
-    /// Starts what keeps up with the engine as a whole.
+    /// Starts what keeps up with the engine as a whole, and what shows that it and
+    /// the service run.
     fn start(self, supervisor: &Supervisor, runtime: &Handle) {
         let spec = |name: &str, kind| Spec {
             name: name.to_owned(),
@@ -78,6 +79,8 @@ impl Keepers {
         supervisor.start(keeper, runtime, Some(breaker), move |permit| {
             Keeper::new(engine.clone(), ledger.clone(), seen.clone(), permit)
         });
+        supervisor.keep_canary("engine", runtime);
+        supervisor.keep_canary("service", &Handle::current());
     }
 }
 
@@ -211,6 +214,15 @@ impl App {
         self.engine_tasks.tracker.clone()
     }
 
+    /// Starts its tasks alone, without listeners and without a watchdog of another
+    /// thread: for tests in virtual time.
+    #[cfg(test)]
+    pub(crate) fn start_tasks(self) -> (Arc<Registry>, Supervisor) {
+        let runtime = &self.engine_tasks.runtime;
+        self.keepers.start(&self.supervisor, runtime);
+        (self.registry, self.supervisor)
+    }
+
     /// What runs its tasks, for those who test what survives their ends.
     pub fn supervisor(&self) -> Supervisor {
         self.supervisor.clone()
@@ -229,10 +241,8 @@ impl App {
         let (draining, stop) = (CancellationToken::new(), self.engine_tasks.stop.clone());
         let tasks = TaskTracker::new();
         let _watched = Watched::begin(&self.supervisor)?;
-        let engine_runtime = &self.engine_tasks.runtime;
-        self.keepers.start(&self.supervisor, engine_runtime);
-        self.supervisor.keep_canary("engine", engine_runtime);
-        self.supervisor.keep_canary("service", &Handle::current());
+        self.keepers
+            .start(&self.supervisor, &self.engine_tasks.runtime);
         let admin = admin::serve(
             self.admin,
             Arc::clone(&self.registry),

@@ -22,4 +22,6 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod shutdown;
+#[cfg(test)]
+mod simulation;
 pub mod telemetry;

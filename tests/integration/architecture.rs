@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// What wires the stages, and may import all of them.
-const WIRES: [&str; 5] = ["app", "config", "demo", "lib", "main"];
+const WIRES: [&str; 6] = ["app", "config", "demo", "lib", "main", "simulation"];
 
 /// Crates and the only stages, or folders of them, that may name them.
 const OWNED_BY: &[(&str, &[&str])] = &[
@@ -31,7 +31,7 @@ const OWNED_BY: &[(&str, &[&str])] = &[
     ("axum", &["admin"]),
     ("anyhow", &["main", "demo", "telemetry"]),
     ("pulsetail_client", &["main", "tail/model/"]),
-    ("pulsetail_sim", &["demo"]),
+    ("pulsetail_sim", &["demo", "simulation"]),
 ];
 
 /// Files in which a task may begin without an owner, each for the reason its `allow` gives.

@@ -1,6 +1,7 @@
 //! The engine's events: hints of what to look at.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ struct Hints {
     /// By container, and whether events may be missing.
     hints: Mutex<(BTreeMap<ContainerId, Hint>, bool)>,
     wake: Notify,
+    /// How often the engine has answered the keeper.
+    answers: AtomicU64,
 }
 
 impl Seen {
@@ -90,6 +93,11 @@ impl Seen {
         }
     }
 
+    /// The engine has answered the keeper.
+    pub(super) fn answered(&self) {
+        self.0.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Resolves once there may be something to look at.
     pub(super) async fn wake(&self) {
         self.0.wake.notified().await;
@@ -106,7 +114,7 @@ pub struct Feed {
     inventory: watch::Receiver<Arc<Inventory>>,
     seen: Seen,
     events: Option<BoxStream<'static, Result<Event, EngineError>>>,
-    listed: i64,
+    answers: u64,
 }
 
 impl Feed {
@@ -117,7 +125,7 @@ impl Feed {
             inventory,
             seen,
             events: None,
-            listed: 0,
+            answers: 0,
         }
     }
 }
@@ -132,7 +140,7 @@ impl Task for Feed {
             .await
             .is_err()
         {
-            return Ok(Turn::Idle);
+            return Ok(Turn::Waiting);
         }
         if self.events.is_none() {
             // Nobody has told what happened since it was read.
@@ -154,14 +162,15 @@ impl Task for Feed {
                 }
             },
             // An engine without events is silent: the list, read again, covers what
-            // they may have missed.
-            Ok(()) = self.inventory.changed() => {}
+            // they may have missed. A long one is read in many answers.
             () = sleep(WAIT) => {}
         }
-        let listed = self.inventory.borrow_and_update().listed;
-        Ok(match std::mem::replace(&mut self.listed, listed) < listed {
-            true => Turn::Progress(Verified::seen()),
-            false => Turn::Idle,
-        })
+        let answers = self.seen.0.answers.load(Ordering::Relaxed);
+        Ok(
+            match std::mem::replace(&mut self.answers, answers) < answers {
+                true => Turn::Progress(Verified::seen()),
+                false => Turn::Idle,
+            },
+        )
     }
 }

@@ -115,7 +115,10 @@ impl Task for Keeper {
 
     async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
         match self.step().await {
-            Ok(Some(proof)) => Ok(Turn::Progress(proof)),
+            Ok(Some(proof)) => {
+                self.seen.answered();
+                Ok(Turn::Progress(proof))
+            }
             Ok(None) => {
                 let hint = self.seen.wake();
                 let _either = timeout_at(self.relist.min(Instant::now() + WAIT), hint).await;
