@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# The long suite: 5 million lines over more than 1,000 rotations on both real engines, and 100,000 generated histories.
-# Some minutes on two cores; stops by itself.
+# The long suite: 5 million lines over more than 1,000 rotations and 50 outages on both real engines, 100,000 generated
+# histories, and 1,000 services in virtual time.
+# Half an hour on two cores; stops by itself.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PULSETAIL_REQUIRE_ENGINE=1
 
 tests/setup.sh
-cargo test --locked --test real_engine -- --ignored --exact --nocapture \
-    long::five_million_lines_over_a_thousand_rotations_come_once_and_in_order
+for test in long::five_million_lines_over_a_thousand_rotations_come_once_and_in_order \
+    outages::fifty_outages_are_survived_within_their_bounds; do
+    cargo test --locked --test real_engine -- --ignored --exact --nocapture "$test"
+done
 PROPTEST_CASES=100000 cargo test --locked --lib tail::model
+PULSETAIL_SEEDS=1000 cargo test --locked --lib simulation

@@ -38,7 +38,7 @@ const WARM: usize = 300;
 const ROTATION: &str = "--rotation=300ms";
 
 /// An engine that is stopped and killed, by one test at a time.
-async fn fragile(kind: Kind) -> MutexGuard<'static, Dockerd> {
+pub(crate) async fn fragile(kind: Kind) -> MutexGuard<'static, Dockerd> {
     static OLD: OnceLock<Mutex<Dockerd>> = OnceLock::new();
     static NEW: OnceLock<Mutex<Dockerd>> = OnceLock::new();
     let options = Options {

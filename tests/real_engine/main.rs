@@ -21,6 +21,7 @@ mod kind;
 mod long;
 mod matrix;
 mod memory;
+mod outages;
 mod pages;
 mod process;
 mod server;
