@@ -10,11 +10,11 @@ use bollard::query_parameters::{
     EventsOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
 };
 use bollard::{BollardRequest, ClientVersion, Docker};
+use bytes::Bytes;
 use futures_util::stream::{Stream as Items, StreamExt};
 use tracing::warn;
 
 use super::container::{Container, ContainerId};
-use super::record::{Record, Stream};
 use super::records::Records;
 use super::transport::{Connector, Framing, NEWEST_MINOR, Transport};
 
@@ -233,7 +233,7 @@ impl Engine {
                 request
             });
         let outputs = docker.logs(&id.to_string(), Some(options));
-        Records::new(outputs.map(move |output| record_of(output?, tty)))
+        Records::new(outputs.map(|output| bundle_of(output?)), tty)
     }
 
     /// Container events from now on. Events can be lost, repeated or reordered:
@@ -249,18 +249,15 @@ impl Engine {
     }
 }
 
-fn record_of(output: LogOutput, tty: bool) -> Result<Record, EngineError> {
-    let protocol = |text: &str| EngineError::Protocol(text.to_owned());
-    let (stream, frame) = match output {
-        LogOutput::StdOut { message } if tty => (Stream::Tty, message),
-        LogOutput::StdOut { message } => (Stream::Stdout, message),
-        LogOutput::StdErr { message } => (Stream::Stderr, message),
-        // The transport hands on neither.
-        LogOutput::StdIn { .. } | LogOutput::Console { .. } => {
-            return Err(protocol("the engine sent output of no known stream"));
-        }
-    };
-    Record::of_frame(stream, frame).ok_or_else(|| protocol("the engine sent a record without time"))
+/// What the transport has put together.
+fn bundle_of(output: LogOutput) -> Result<Bytes, EngineError> {
+    match output {
+        LogOutput::StdOut { message } => Ok(message),
+        // The transport hands on none of them.
+        LogOutput::StdErr { .. } | LogOutput::StdIn { .. } | LogOutput::Console { .. } => Err(
+            EngineError::Protocol("the engine sent output of no known stream".to_owned()),
+        ),
+    }
 }
 
 /// What the engine tells of a container: its state may have changed.

@@ -25,7 +25,7 @@ pub use probe::{Probe, Reach};
 pub use record::{PART_BYTES, Record, Stream};
 pub use records::{Chunk, Records};
 pub use timestamp::now;
-pub use transport::{Connector, TlsSettings};
+pub use transport::{Connector, Flow, TlsSettings};
 pub use verified::Verified;
 
 pub(crate) use probe::{FAILURES as PING_FAILURES, INTERVAL as PING_INTERVAL};

@@ -1,5 +1,7 @@
 //! A record: what the engine stores, a line or a part of at most 16 KiB of one.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -33,17 +35,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// Splits a frame's payload into timestamp and bytes. `None` if it does not
-    /// start with a timestamp, which is a protocol error of the engine.
-    pub(crate) fn of_frame(stream: Stream, mut frame: Bytes) -> Option<Record> {
-        let Prefix::Complete { time, len } = Prefix::of(&frame) else {
+    /// What a frame holds, whose bytes are these of `bundle`: timestamp and payload.
+    /// `None` if it does not start with a timestamp, which is a protocol error of the
+    /// engine.
+    pub(crate) fn of_frame(stream: Stream, bundle: &Bytes, frame: Range<usize>) -> Option<Record> {
+        let Prefix::Complete { time, len } = Prefix::of(&bundle[frame.clone()]) else {
             return None;
         };
-        let payload = frame.split_off(len);
         Some(Record {
             stream,
             time,
-            payload,
+            payload: bundle.slice(frame.start + len..frame.end),
         })
     }
 
@@ -65,13 +67,16 @@ mod tests {
     #[test]
     fn a_frame_without_a_timestamp_is_no_record() {
         let frame = Bytes::from_static(b"Error grabbing logs: EOF");
-        assert_eq!(Record::of_frame(Stream::Stdout, frame), None);
+        assert_eq!(
+            Record::of_frame(Stream::Stdout, &frame, 0..frame.len()),
+            None
+        );
     }
 
     #[test]
     fn an_empty_line_is_a_record_of_one_newline() {
         let frame = Bytes::from_static(b"1970-01-01T00:00:00.000000001Z \n");
-        let record = Record::of_frame(Stream::Stderr, frame).unwrap();
+        let record = Record::of_frame(Stream::Stderr, &frame, 0..frame.len()).unwrap();
         assert_eq!((record.time, &record.payload[..]), (1, &b"\n"[..]));
         assert!(record.ends_line());
     }

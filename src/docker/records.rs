@@ -1,18 +1,26 @@
 //! Records as they come, with the evidence that they came.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 
 use super::engine::EngineError;
-use super::record::Record;
+use super::record::{self, Record};
+use super::transport::next_of_bundle;
 use super::verified::Verified;
 
 type Item = Result<Record, EngineError>;
 
 /// Records of one request; it ends after its first error.
-pub struct Records(BoxStream<'static, Item>);
+pub struct Records {
+    bundles: BoxStream<'static, Result<Bytes, EngineError>>,
+    /// What is left of the one that came last.
+    bundle: Bytes,
+    /// Whether a terminal wrote them.
+    tty: bool,
+}
 
 /// Records that were there together.
 #[derive(Debug)]
@@ -24,16 +32,43 @@ pub struct Chunk {
 }
 
 impl Records {
-    pub(super) fn new(records: impl Stream<Item = Item> + Send + 'static) -> Self {
-        Self(records.boxed())
+    /// Of bundles of frames, as the transport makes them.
+    pub(super) fn new(
+        bundles: impl Stream<Item = Result<Bytes, EngineError>> + Send + 'static,
+        tty: bool,
+    ) -> Self {
+        Self {
+            bundles: bundles.boxed(),
+            bundle: Bytes::new(),
+            tty,
+        }
     }
 
     /// As they come, at most `most` at once.
     pub fn chunks(self, most: usize) -> impl Stream<Item = Chunk> + Send + use<> {
-        self.0.ready_chunks(most).map(|records| Chunk {
+        self.ready_chunks(most).map(|records| Chunk {
             proof: records.iter().any(Result::is_ok).then(Verified::seen),
             records,
         })
+    }
+
+    /// The first record of what is left.
+    fn pop(&mut self) -> Item {
+        let protocol = |text: &str| EngineError::Protocol(text.to_owned());
+        let Some((is_error, frame)) = next_of_bundle(&self.bundle) else {
+            self.bundle.clear();
+            // The transport hands on none such.
+            return Err(protocol("the engine sent a torn frame"));
+        };
+        let stream = match (self.tty, is_error) {
+            (true, _) => record::Stream::Tty,
+            (false, false) => record::Stream::Stdout,
+            (false, true) => record::Stream::Stderr,
+        };
+        let end = frame.end;
+        let record = Record::of_frame(stream, &self.bundle, frame);
+        self.bundle.advance(end);
+        record.ok_or_else(|| protocol("the engine sent a record without time"))
     }
 
     /// Reads to the end: the last record, if there is any.
@@ -42,7 +77,7 @@ impl Records {
     /// The engine's.
     pub async fn last(mut self) -> Result<(Option<Record>, Verified), EngineError> {
         let mut last = None;
-        while let Some(record) = self.0.next().await {
+        while let Some(record) = self.next().await {
             last = Some(record?);
         }
         Ok((last, Verified::seen()))
@@ -53,6 +88,15 @@ impl Stream for Records {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        self.0.poll_next_unpin(cx)
+        loop {
+            if !self.bundle.is_empty() {
+                return Poll::Ready(Some(self.pop()));
+            }
+            match ready!(self.bundles.poll_next_unpin(cx)) {
+                Some(Ok(bundle)) => self.bundle = bundle,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
     }
 }

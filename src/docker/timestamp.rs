@@ -8,6 +8,9 @@ use std::time::SystemTime;
 /// Longest prefix: date, time, nine digits, offset and the space behind it.
 pub(crate) const MAX_PREFIX: usize = 36;
 
+/// Docker's: nine digits, `Z` and the space.
+const DOCKERS: usize = 31;
+
 /// What the start of some bytes is.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Prefix {
@@ -22,6 +25,9 @@ pub(crate) enum Prefix {
 impl Prefix {
     /// Reads the prefix at the start of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Prefix {
+        if let Some(time) = bytes.first_chunk().and_then(of_docker) {
+            return Prefix::Complete { time, len: DOCKERS };
+        }
         let window = &bytes[..bytes.len().min(MAX_PREFIX)];
         match window.iter().position(|b| *b == b' ') {
             Some(end) => parse(&window[..end]).map_or(Prefix::Invalid, |time| Prefix::Complete {
@@ -40,6 +46,48 @@ fn is_stamp_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b':' | b'T' | b'Z' | b'.' | b'+')
 }
 
+/// What Docker writes, where every byte has its place; `None`: anything else.
+fn of_docker(text: &[u8; DOCKERS]) -> Option<i64> {
+    let marks = [
+        (4, b'-'),
+        (7, b'-'),
+        (10, b'T'),
+        (13, b':'),
+        (16, b':'),
+        (19, b'.'),
+        (29, b'Z'),
+        (30, b' '),
+    ];
+    if marks.iter().any(|(at, byte)| text[*at] != *byte) {
+        return None;
+    }
+    let mut strange = false;
+    let mut field = |from: usize, to: usize| {
+        text[from..to].iter().fold(0, |value: i64, byte| {
+            strange |= !byte.is_ascii_digit();
+            value * 10 + i64::from(byte.wrapping_sub(b'0'))
+        })
+    };
+    let (year, month, day) = (field(0, 4), field(5, 7), field(8, 10));
+    let time = (field(11, 13), field(14, 16), field(17, 19));
+    let nanos = field(20, 29);
+    if strange {
+        return None;
+    }
+    let seconds = seconds((year, month, day), time)?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+}
+
+/// Seconds since the Unix epoch of a date and a time of day.
+fn seconds((year, month, day): (i64, i64, i64), time: (i64, i64, i64)) -> Option<i64> {
+    let days = days_from_civil(year, month, day)?;
+    let (hour, minute, second) = time;
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
 /// RFC 3339 to ns since the Unix epoch; `None` for anything else, and for
 /// instants that an `i64` of ns cannot hold (before 1678, after 2261).
 pub(crate) fn parse(text: &[u8]) -> Option<i64> {
@@ -49,13 +97,10 @@ pub(crate) fn parse(text: &[u8]) -> Option<i64> {
         return None;
     }
     let field = |from: usize, to: usize| digits(&head[from..to]);
-    let days = days_from_civil(field(0, 4)?, field(5, 7)?, field(8, 10)?)?;
-    let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
+    let date = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
+    let time = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
     let (nanos, zone) = fraction(rest)?;
-    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - offset(zone)?;
+    let seconds = seconds(date, time)? - offset(zone)?;
     seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
@@ -138,6 +183,21 @@ mod tests {
             parse(b"2000-02-29T00:00:00Z").map(|t| t + 86_400_000_000_000)
         );
         assert_eq!(parse(b"1969-12-31T23:59:59.999999999Z"), Some(-1));
+    }
+
+    #[test]
+    fn what_docker_writes_is_read_as_anything_else_would_be() {
+        let stamp = *b"2026-11-23T20:19:57.012345678Z ";
+        for (at, byte) in (0..stamp.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+            let mut text = stamp;
+            text[at] = byte;
+            let quick = of_docker(&text);
+            assert!(quick.is_none() || quick == parse(&text[..30]), "{text:?}");
+            let is_digit = stamp[at].is_ascii_digit();
+            let read = parse(&text[..30]).is_some() && text[30] == b' ';
+            assert!(!is_digit || quick.is_some() == read, "{text:?}");
+        }
+        assert!(of_docker(&stamp).is_some());
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Joiner {
         let short = self.dialect.short_part_ends_line && record.payload.len() < PART_BYTES;
         let text = record.payload.len() - usize::from(newline);
         if self.open[slot].is_none() && (newline || short) && text <= self.max_line {
-            let line = record.payload.slice(..text);
+            let mut line = record.payload;
+            line.truncate(text);
             emit(self.entry(record.stream, record.time, line, false, 0));
             return;
         }
@@ -110,7 +111,9 @@ impl Joiner {
 
     /// Which lines are still open.
     pub fn open_lines(&self) -> OpenLines {
-        [0, 1, 2].map(|slot: usize| self.open[slot].as_ref().map(|o| o.time))
+        let [a, b, c] = &self.open;
+        let time = |open: &Option<Open>| open.as_ref().map(|open| open.time);
+        [time(a), time(b), time(c)]
     }
 
     fn append(&mut self, stream: Stream, time: i64, bytes: &[u8]) {

@@ -6,6 +6,7 @@
 //! stderr only, and frames the raw records of a TTY container itself.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 
@@ -21,6 +22,20 @@ const ENGINE_ERROR: u8 = 3;
 /// Largest frame accepted. The largest record any driver of moby stores is the
 /// awslogs cache's, 256 KiB; the rest is room for a timestamp and attributes.
 pub(crate) const MAX_FRAME: usize = 512 * 1024;
+
+/// Header of a frame that holds `len` bytes of frames: what bollard sees of them.
+pub(crate) fn bundle_header(len: usize) -> [u8; HEADER] {
+    let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+    [STDOUT, 0, 0, 0, len[0], len[1], len[2], len[3]]
+}
+
+/// The first frame of a bundle: whether it is of stderr, and where its bytes stand.
+/// `None`: that is no frame.
+pub(crate) fn next_of_bundle(bundle: &[u8]) -> Option<(bool, Range<usize>)> {
+    let header = bundle.get(..HEADER)?;
+    let bytes = HEADER..HEADER + be32(&header[4..]);
+    (bytes.end <= bundle.len()).then(|| (header[0] == STDERR, bytes))
+}
 
 /// How the bytes of a log body are to be read; `inspect` says, never a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +86,22 @@ impl Framer {
             // An earlier border still unresolved was no record's: a proxy cut there.
             self.tty.border = Some(self.held.len()).filter(|at| *at > 0);
         }
-        self.held.extend_from_slice(bytes);
-        match self.framing {
-            Framing::Multiplexed => self.take_frames(out),
-            Framing::Tty => while_true(|| self.take_tty_record(out)),
+        if self.framing == Framing::Tty {
+            self.held.extend_from_slice(bytes);
+            return while_true(|| self.take_tty_record(out));
         }
+        // Most often whole frames come at once: they are not copied twice.
+        if self.held.is_empty() {
+            let (whole, verdict) = whole_frames(bytes);
+            out.extend_from_slice(&bytes[..whole]);
+            self.held.extend_from_slice(&bytes[whole..]);
+            return verdict;
+        }
+        self.held.extend_from_slice(bytes);
+        let (whole, verdict) = whole_frames(&self.held);
+        out.extend_from_slice(&self.held[..whole]);
+        self.held.advance(whole);
+        verdict
     }
 
     /// The body ended as HTTP says it should.
@@ -95,21 +121,6 @@ impl Framer {
                 "the engine ended a log stream inside a record",
             )),
         }
-    }
-
-    fn take_frames(&mut self, out: &mut BytesMut) -> io::Result<()> {
-        let mut whole = 0;
-        let verdict = loop {
-            match frame_at(&self.held[whole..]) {
-                Ok(Some(len)) => whole += len,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        // What came whole before an error is good.
-        out.extend_from_slice(&self.held[..whole]);
-        self.held.advance(whole);
-        verdict
     }
 
     /// Takes the first raw record if its end is known; says whether it did.
@@ -189,6 +200,19 @@ impl Framer {
     }
 }
 
+/// How many bytes at the start are whole frames, and what is wrong behind them: what
+/// came whole before an error is good.
+fn whole_frames(bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut whole = 0;
+    loop {
+        match frame_at(&bytes[whole..]) {
+            Ok(Some(len)) => whole += len,
+            Ok(None) => return (whole, Ok(())),
+            Err(error) => return (whole, Err(error)),
+        }
+    }
+}
+
 /// Length of the frame that `bytes` start with; `None` until it is complete.
 fn frame_at(bytes: &[u8]) -> io::Result<Option<usize>> {
     let Some(header) = bytes.get(..HEADER) else {
@@ -264,6 +288,21 @@ mod tests {
             let out = frames_of(Framing::Multiplexed, &[a, b]).unwrap();
             assert_eq!(out, whole, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_bundle_gives_its_frames_back() {
+        let frames = [frame(1, b"out\n"), frame(2, b""), frame(2, b"error\n")].concat();
+        let (mut rest, mut seen) = (&frames[..], Vec::new());
+        while let Some((is_error, bytes)) = next_of_bundle(rest) {
+            seen.push((is_error, rest[bytes.clone()].to_vec()));
+            rest = &rest[bytes.end..];
+        }
+        let expected = [(false, "out\n"), (true, ""), (true, "error\n")];
+        let expected = expected.map(|(is_error, text)| (is_error, text.as_bytes().to_vec()));
+        assert_eq!((seen, rest), (expected.to_vec(), &[][..]));
+        assert_eq!(next_of_bundle(&frames[..10]), None);
+        assert_eq!(bundle_header(0x0102), [1, 0, 0, 0, 0, 0, 1, 2]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,38 @@ use super::response::Response;
 
 /// Read from the socket at most this much at once.
 const READ_BYTES: usize = 64 * 1024;
+
+/// A read of so many bytes shows a sender that is held up, or soon will be: its
+/// socket holds some 240 lines.
+const LARGE: usize = 8 * 1024;
+
+static FLOW: AtomicU8 = AtomicU8::new(Flow::Still as u8);
+
+/// How bytes come from the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// No lines of a log that is followed, nor much else.
+    Still,
+    /// Some lines at a time.
+    Slow,
+    /// As fast as they are taken.
+    Fast,
+}
+
+impl Flow {
+    /// How they came since this was asked last, from all engines together.
+    pub fn of_late() -> Self {
+        match FLOW.swap(Flow::Still as u8, Ordering::Relaxed) {
+            0 => Flow::Still,
+            1 => Flow::Slow,
+            _ => Flow::Fast,
+        }
+    }
+
+    fn note(self) {
+        FLOW.fetch_max(self as u8, Ordering::Relaxed);
+    }
+}
 
 /// How long the engine may keep silent. There is no total: a long body is fine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +110,13 @@ impl<S> EngineIo<S> {
 
     fn understand(&mut self, read: usize) {
         let had_head = self.response.has_head();
+        // Only what may be silent goes on for ever.
+        let is_followed = had_head && self.silence.between.is_none();
+        match read {
+            LARGE.. => Flow::Fast.note(),
+            _ if is_followed => Flow::Slow.note(),
+            _ => {}
+        }
         let outcome = match read {
             0 => self.response.closed(&mut self.ready),
             _ => self.response.advance(&mut self.ready),

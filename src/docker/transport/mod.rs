@@ -24,7 +24,8 @@ use hyper::{Response, Uri};
 use hyper_util::rt::TokioIo;
 
 pub use connect::{Connector, TlsSettings};
-pub(crate) use frames::Framing;
+pub(crate) use frames::{Framing, next_of_bundle};
+pub use io::Flow;
 
 use self::io::EngineIo;
 use route::Route;

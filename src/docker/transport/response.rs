@@ -1,19 +1,24 @@
 //! The response bytes between the engine's socket and hyper, rewritten in place.
 //!
 //! The head passes through. A log body is taken out of its HTTP coding, checked
-//! frame by frame and put back as few large chunks: hyper and bollard cost
-//! several hundred ns per chunk, and dockerd writes one chunk per record. Other
-//! bodies pass through under a size limit.
+//! frame by frame, and put back as few large chunks: hyper and bollard cost several
+//! hundred ns per chunk and frame, and dockerd writes one of each per record. So each
+//! chunk is a single frame, a bundle of those that came at once. Other bodies pass
+//! through under a size limit.
 
 use std::io;
 
 use bytes::{Buf, BytesMut};
 
-use super::frames::{Framer, Framing};
+use super::frames::{Framer, Framing, bundle_header};
 
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
 const MAX_CHUNK_LINE: usize = 1024;
+/// More than a length has that memory can hold.
+const MAX_CHUNK_DIGITS: usize = 15;
+/// Room for the length of a chunk that is still being filled.
+const CHUNK_HEAD: &[u8] = b"00000000\r\n";
 
 /// What a response body may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +90,10 @@ impl Response {
                     false => return Ok(()),
                 },
                 State::Log { framer, coding } => {
-                    let mut frames = BytesMut::new();
-                    let ended = decode(coding, &mut self.input, framer, &mut frames);
-                    put_chunk(&frames, out);
+                    let mut rest = &self.input[..];
+                    let ended = bundle(out, |out| decode(coding, &mut rest, framer, out));
+                    let used = self.input.len() - rest.len();
+                    self.input.advance(used);
                     if !ended? {
                         return Ok(());
                     }
@@ -114,9 +120,7 @@ impl Response {
         };
         match coding {
             Coding::UntilClose => {
-                let mut frames = BytesMut::new();
-                framer.finish(&mut frames)?;
-                put_chunk(&frames, out);
+                bundle(out, |out| framer.finish(out))?;
                 out.extend_from_slice(b"0\r\n\r\n");
                 self.state = State::Ended;
                 Ok(())
@@ -184,7 +188,7 @@ fn coding_of(headers: &[httparse::Header<'_>]) -> io::Result<Coding> {
 /// Feeds body bytes to the framer; true once the body has ended.
 fn decode(
     coding: &mut Coding,
-    input: &mut BytesMut,
+    input: &mut &[u8],
     framer: &mut Framer,
     frames: &mut BytesMut,
 ) -> io::Result<bool> {
@@ -194,7 +198,7 @@ fn decode(
                 let Some(line) = take_line(input)? else {
                     return Ok(false);
                 };
-                *coding = match chunk_len(&line)? {
+                *coding = match chunk_len(line)? {
                     0 => Coding::Trailer,
                     left => Coding::Chunk { left, fresh: true },
                 };
@@ -203,20 +207,21 @@ fn decode(
                 if input.is_empty() {
                     return Ok(false);
                 }
-                let len = input.len().min(*left);
-                framer.push(&input[..len], *fresh, frames)?;
-                input.advance(len);
+                let (bytes, rest) = input.split_at(input.len().min(*left));
+                framer.push(bytes, *fresh, frames)?;
+                *input = rest;
+                let len = bytes.len();
                 (*left, *fresh) = (*left - len, false);
                 if *left == 0 {
                     *coding = Coding::ChunkEnd;
                 }
             }
-            Coding::ChunkEnd => match take_line(input)?.as_deref() {
+            Coding::ChunkEnd => match take_line(input)? {
                 None => return Ok(false),
                 Some(b"") => *coding = Coding::ChunkLine,
                 Some(_) => return Err(invalid("an HTTP chunk does not end where it says")),
             },
-            Coding::Trailer => match take_line(input)?.as_deref() {
+            Coding::Trailer => match take_line(input)? {
                 None => return Ok(false),
                 Some(b"") => return framer.finish(frames).map(|()| true),
                 Some(_) => {}
@@ -226,43 +231,66 @@ fn decode(
                 if input.is_empty() {
                     return Ok(false);
                 }
-                let len = input.len().min(*left);
-                framer.push(&input.split_to(len), false, frames)?;
-                *left -= len;
+                let (bytes, rest) = input.split_at(input.len().min(*left));
+                framer.push(bytes, false, frames)?;
+                *input = rest;
+                *left -= bytes.len();
             }
             Coding::UntilClose => {
-                let bytes = input.split();
-                return framer.push(&bytes, false, frames).map(|()| false);
+                let bytes = std::mem::take(input);
+                return framer.push(bytes, false, frames).map(|()| false);
             }
         }
     }
 }
 
-fn take_line(input: &mut BytesMut) -> io::Result<Option<BytesMut>> {
+fn take_line<'a>(input: &mut &'a [u8]) -> io::Result<Option<&'a [u8]>> {
     let Some(end) = input.iter().take(MAX_CHUNK_LINE).position(|b| *b == b'\n') else {
         return match input.len() >= MAX_CHUNK_LINE {
             true => Err(invalid("an HTTP chunk head is too long")),
             false => Ok(None),
         };
     };
-    let mut line = input.split_to(end + 1);
-    line.truncate(end - usize::from(end > 0 && line[end - 1] == b'\r'));
-    Ok(Some(line))
+    let line = &input[..end];
+    *input = &input[end + 1..];
+    Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
 fn chunk_len(line: &[u8]) -> io::Result<usize> {
     let digits = line.split(|b| *b == b';').next().unwrap_or(line);
-    let text = str::from_utf8(digits).map_err(invalid)?.trim();
-    usize::from_str_radix(text, 16).map_err(invalid)
+    let digits = digits.trim_ascii();
+    if !(1..=MAX_CHUNK_DIGITS).contains(&digits.len()) {
+        return Err(invalid("an HTTP chunk has no length"));
+    }
+    digits.iter().try_fold(0, |len, digit| {
+        let digit = char::from(*digit).to_digit(16);
+        let digit = digit.ok_or_else(|| invalid("an HTTP chunk's length is no number"))?;
+        Ok(len << 4 | digit as usize)
+    })
 }
 
-fn put_chunk(frames: &[u8], out: &mut BytesMut) {
-    if !frames.is_empty() {
-        out.reserve(frames.len() + 20);
-        out.extend_from_slice(format!("{:x}\r\n", frames.len()).as_bytes());
-        out.extend_from_slice(frames);
-        out.extend_from_slice(b"\r\n");
+/// Puts the frames that `fill` appends into one bundle, which is one chunk; none if it
+/// appends nothing.
+fn bundle<T>(
+    out: &mut BytesMut,
+    fill: impl FnOnce(&mut BytesMut) -> io::Result<T>,
+) -> io::Result<T> {
+    let start = out.len();
+    out.extend_from_slice(CHUNK_HEAD);
+    out.extend_from_slice(&bundle_header(0));
+    let first = out.len();
+    let filled = fill(out);
+    match out.len() - first {
+        0 => out.truncate(start),
+        len => {
+            let header = bundle_header(len);
+            let head = format!("{:08x}", header.len() + len);
+            out[start..start + head.len()].copy_from_slice(head.as_bytes());
+            out[first - header.len()..first].copy_from_slice(&header);
+            out.extend_from_slice(b"\r\n");
+        }
     }
+    filled
 }
 
 fn pass(

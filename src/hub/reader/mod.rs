@@ -38,6 +38,8 @@ pub(crate) struct Reader {
     step: Step,
     proof: Option<Verified>,
     packer: Packer,
+    /// Empty between events: one allocation serves all of them.
+    deliveries: Vec<Delivery>,
     reading: Option<Chunks>,
     probe: Option<BoxFuture<'static, Probed>>,
     /// When it was asked for, ns since the Unix epoch, and that it was answered.
@@ -132,6 +134,7 @@ impl Reader {
             first,
             step: Step::Look,
             proof: None,
+            deliveries: Vec::new(),
             reading: None,
             probe: None,
             probed: 0,
@@ -227,11 +230,13 @@ impl Reader {
 
     fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
         self.proof = chunk.proof;
+        // They were there together: looking at the clock costs more than some.
+        let now = self.begun.elapsed();
         for record in chunk.records {
             let next = match record {
                 Ok(record) => {
                     self.backoff.reset();
-                    self.tell(Event::Record(record))
+                    self.tell_at(Event::Record(record), now)
                 }
                 Err(error) => return Err(self.failed(error)),
             };
@@ -263,9 +268,15 @@ impl Reader {
     }
 
     fn tell(&mut self, event: Event) -> Next {
-        let mut deliveries = Vec::new();
-        let before = self.live.position();
-        let next = self.live.on(event, self.begun.elapsed(), &mut deliveries);
+        self.tell_at(event, self.begun.elapsed())
+    }
+
+    fn tell_at(&mut self, event: Event, now: Duration) -> Next {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        // Only a lease's end makes what comes then be held; a record's does not.
+        let may_hold = self.live.has_ended() || !matches!(event, Event::Record(_));
+        let before = may_hold.then(|| self.live.position());
+        let next = self.live.on(event, now, &mut deliveries);
         let after = self.live.position();
         self.count(&deliveries);
         // A probe that shows more than came proves nothing.
@@ -275,10 +286,11 @@ impl Reader {
             self.proof = Some(proof);
             self.packer.asked_at(self.probed);
         }
-        if self.live.has_ended() {
+        if let Some(before) = before.filter(|_| self.live.has_ended()) {
             self.runs.hold(before, deliveries, after, &mut self.packer);
         } else {
             self.packer.push(&mut deliveries, after);
+            self.deliveries = deliveries;
         }
         next
     }
