@@ -12,14 +12,17 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 use pulsetail::app::App;
 use pulsetail::config::{self, Config};
+use pulsetail::docker::Flow;
 use pulsetail::{docker, shutdown, telemetry};
 use pulsetail_client::command::{NOT_JUDGED, run_verify};
 use tokio::runtime::{Builder, Handle};
 
 /// The engine thread is busy if it waited less long ago than this.
 const BUSY: Duration = Duration::from_millis(2);
-/// How long it then lets lines gather; longer, and the engine's socket is full.
-const GATHER: Duration = Duration::from_micros(300);
+/// How long it then lets lines gather that come slowly.
+const GATHER: Duration = Duration::from_millis(2);
+/// The same for others; longer, and the engine's socket is full.
+const GATHER_FAST: Duration = Duration::from_micros(300);
 
 /// Bad usage; `EX_USAGE` of sysexits.h.
 const USAGE: u8 = 64;
@@ -121,8 +124,12 @@ fn pace() -> impl Fn() + Send + Sync + 'static {
     let last = Mutex::new(Instant::now());
     move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let flow = Flow::of_late();
         if last.elapsed() < BUSY {
-            thread::sleep(GATHER);
+            thread::sleep(match flow {
+                Flow::Slow => GATHER,
+                Flow::Still | Flow::Fast => GATHER_FAST,
+            });
         }
         *last = Instant::now();
     }

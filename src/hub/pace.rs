@@ -4,12 +4,17 @@
 //! the entries in it do.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// How long entries are held back under load, unless a subscriber asks otherwise.
 pub const MAX_LATENCY: Duration = Duration::from_millis(20);
+
+/// Where the times begin at which entries of all logs leave together: who reads
+/// several is woken once for all of them.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// When something left last.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,9 +23,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// When what is there now may leave; `None`: at once.
+    /// When what is there now may leave; `None`: at once. That is the next time
+    /// common to all of this latency, and no later than it allows.
     pub fn due(&self, now: Instant, latency: Duration) -> Option<Instant> {
-        let due = self.left? + latency;
+        let left = self.left?.saturating_duration_since(*EPOCH);
+        let times = left.as_nanos().checked_div(latency.as_nanos())?;
+        let next = latency.saturating_mul(u32::try_from(times).ok()?.checked_add(1)?);
+        let due = *EPOCH + next;
         (due > now).then_some(due)
     }
 
@@ -59,15 +68,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_leaves_at_once_and_the_next_when_the_latency_has_passed() {
-        let (start, latency) = (Instant::now(), Duration::from_millis(20));
+    fn the_first_leaves_at_once_and_the_next_before_the_latency_has_passed() {
+        let (start, latency) = (*EPOCH + latency() * 9, latency());
         let mut pace = Pace::default();
         assert_eq!(pace.due(start, latency), None);
-        pace.left(start);
-        let soon = start + Duration::from_millis(1);
-        assert_eq!(pace.due(soon, latency), Some(start + latency));
+        for after in [0, 1, 7, 19].map(Duration::from_millis) {
+            pace.left(start + after);
+            assert_eq!(pace.due(start + after, latency), Some(start + latency));
+        }
         assert_eq!(pace.due(start + latency, latency), None);
-        assert_eq!(pace.due(soon, Duration::ZERO), None);
+        assert_eq!(pace.due(start, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn logs_of_one_latency_leave_together_whenever_each_left_last() {
+        let now = *EPOCH + latency() * 3;
+        let due = |after: u64| {
+            let mut pace = Pace::default();
+            pace.left(now + Duration::from_millis(after));
+            pace.due(now + Duration::from_millis(19), latency())
+        };
+        assert!(due(0).is_some());
+        assert!((1..19).all(|after| due(after) == due(0)));
+    }
+
+    fn latency() -> Duration {
+        Duration::from_millis(20)
     }
 
     #[test]
