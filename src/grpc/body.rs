@@ -47,32 +47,32 @@ pub(crate) struct LogBody {
     is_over: bool,
 }
 
+/// Pieces that travel together. Between flushes it holds no memory: most streams
+/// are quiet most of the time.
 #[derive(Debug, Default)]
 struct Small {
-    first: Option<Bytes>,
-    all: BytesMut,
+    pieces: Vec<Bytes>,
+    bytes: usize,
 }
 
 impl Small {
     fn push(&mut self, piece: Bytes) {
-        match self.first.take() {
-            None if self.all.is_empty() => self.first = Some(piece),
-            first => {
-                self.all.reserve(TOGETHER);
-                self.all
-                    .extend_from_slice(first.as_deref().unwrap_or_default());
-                self.all.extend_from_slice(&piece);
-            }
-        }
+        self.bytes += piece.len();
+        self.pieces.push(piece);
     }
 
     fn is_full(&self) -> bool {
-        self.all.len() >= TOGETHER
+        self.bytes >= TOGETHER
     }
 
     fn take(&mut self) -> Option<Bytes> {
-        let all = (!self.all.is_empty()).then(|| self.all.split().freeze());
-        self.first.take().or(all)
+        let Small { mut pieces, bytes } = std::mem::take(self);
+        if pieces.len() <= 1 {
+            return pieces.pop();
+        }
+        let mut all = BytesMut::with_capacity(bytes);
+        pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        Some(all.freeze())
     }
 }
 

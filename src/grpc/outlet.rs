@@ -150,9 +150,10 @@ impl Outlet {
     }
 
     /// Hands a message to the client, within every deadline.
-    pub(crate) async fn send(&mut self, event: Event) -> Step {
+    pub(crate) fn send(&mut self, event: Event) -> impl Future<Output = Step> {
+        // Not in the future: it would take an event's room in every stream.
         self.hold(vec![framed(event)]);
-        self.write().await
+        self.write()
     }
 
     /// Hands over a batch that is framed already, in one part or several: at once
