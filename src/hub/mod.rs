@@ -20,7 +20,7 @@ mod source;
 mod subscription;
 mod unit;
 
-pub use batch::{Batch, Span};
+pub use batch::{Batch, Span, Writer};
 pub use log::{Ended, Log};
 pub use pace::{MAX_LATENCY, Pace};
 pub(crate) use pack::cursor;

@@ -11,6 +11,7 @@
 mod ancestor;
 mod architecture;
 mod cost;
+mod counts;
 mod engines;
 mod fan_out;
 mod filters;

@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use crate::docker::Stream;
-pub(super) use writer::Writer;
+pub use writer::Writer;
 use writer::{HEAD, put_head};
 
 /// Entries of one container that travel together, in shared bytes.

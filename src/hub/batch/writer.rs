@@ -40,7 +40,7 @@ mod tag {
 
 /// Writes entries, and makes batches of them.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct Writer {
+pub struct Writer {
     /// Room for the longest head, the container, then the entries.
     bytes: Vec<u8>,
     container: Vec<u8>,
@@ -51,7 +51,7 @@ pub(in crate::hub) struct Writer {
 
 impl Writer {
     /// Whose entries the next batches hold.
-    pub(in crate::hub) fn label(&mut self, id: &str, name: &str) {
+    pub fn label(&mut self, id: &str, name: &str) {
         let mut reference = Vec::with_capacity(id.len() + name.len() + 8);
         for (tag, text) in [(tag::CONTAINER_ID, id), (tag::CONTAINER_NAME, name)] {
             if !text.is_empty() {
@@ -63,16 +63,17 @@ impl Writer {
     }
 
     /// Bytes of the entries so far.
-    pub(in crate::hub) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len().saturating_sub(self.first)
     }
 
-    pub(in crate::hub) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
     /// Appends an entry. `late`: it comes behind entries from behind it.
-    pub(in crate::hub) fn push(&mut self, entry: &Entry, late: bool) {
+    pub fn push(&mut self, entry: &Entry, late: bool) {
         if self.spans.is_empty() {
             self.bytes.resize(HEAD, 0);
             self.bytes.extend_from_slice(&self.container);
@@ -115,7 +116,7 @@ impl Writer {
 
     /// The entries so far as a batch with this cursor behind them. There must be
     /// one.
-    pub(in crate::hub) fn finish(&mut self, cursor: &str) -> Batch {
+    pub fn finish(&mut self, cursor: &str) -> Batch {
         put_bytes(&mut self.bytes, tag::BATCH_CURSOR, cursor.as_bytes());
         let mut head = Vec::with_capacity(HEAD);
         put_head(&mut head, self.bytes.len() - HEAD);

@@ -1,0 +1,121 @@
+//! What is resident: subscriptions without lines, subscribers that take nothing, containers that nobody reads.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tonic::transport::Endpoint;
+
+use crate::crowd::{Crowd, SHARED, followed, opened};
+use crate::paced::{self, Script};
+use crate::process::{Usage, resident};
+use crate::results::Results;
+use crate::roles::{Engine, Kind, Server};
+
+const MIB: f64 = 1024.0 * 1024.0;
+const SETTLE: Duration = Duration::from_secs(1);
+/// A stream's window of clients that take nothing: what they are sent is soon felt.
+const NARROW: u32 = 65_535;
+
+fn script(containers: usize, rate: u64) -> Script {
+    Script {
+        containers,
+        stored: 64,
+        lines: u64::MAX,
+        rate,
+        width: 64,
+    }
+}
+
+/// Subscriptions without lines, on one connection and on their own.
+pub(crate) async fn idle_subscriptions(results: &mut Results) {
+    const MANY: usize = 900;
+    for (case, together) in [
+        ("idle subscription on a shared connection", SHARED),
+        ("idle subscription on its own connection", 1),
+    ] {
+        let engine = Engine::start(script(1, 1));
+        let server = Server::start(Kind::Pulsetail, &engine.socket());
+        let asked = followed(&[paced::id(0)]);
+        let _first = Crowd::open(&server.address, 10, together, &asked).await;
+        sleep(SETTLE).await;
+        let before = resident(server.pid());
+        let _more = Crowd::open(&server.address, MANY, together, &asked).await;
+        sleep(SETTLE).await;
+        let each = (resident(server.pid()) - before) / MANY as f64 / 1024.0;
+        results.put(case, "Pulsetail", "KiB", each);
+    }
+}
+
+/// 1,000 subscribers that take nothing beside ten that do.
+pub(crate) async fn stalled(results: &mut Results) {
+    const RATE: u64 = 2_000;
+    const STALLED: usize = 1_000;
+    let engine = Engine::start(script(1, RATE));
+    let server = Server::start(Kind::Pulsetail, &engine.socket());
+    let asked = followed(&[paced::id(0)]);
+    let narrow = Endpoint::from_shared(server.address.clone()).unwrap();
+    let narrow = narrow
+        .initial_stream_window_size(NARROW)
+        .initial_connection_window_size(NARROW);
+    let mut channels = Vec::new();
+    for _ in 0..STALLED / 100 {
+        channels.push(narrow.connect().await.unwrap());
+    }
+    let readers = Crowd::open(&server.address, 10, 1, &asked).await;
+    engine.go();
+    sleep(SETTLE).await;
+    readers.tally.restart();
+    sleep(Duration::from_secs(5)).await;
+    let alone = readers.tally.quantile(0.99);
+    let opening = (0..STALLED).map(|place| opened(channels[place / 100].clone(), asked.clone()));
+    let stalled = join_all(opening).await;
+    sleep(SETTLE).await;
+    readers.tally.restart();
+    // What may be on the way to each is on the way by now, and the first are not yet closed.
+    sleep(Duration::from_secs(4)).await;
+    let before = resident(server.pid());
+    sleep(Duration::from_secs(5)).await;
+    let after = resident(server.pid());
+    let case = "1000 stalled subscribers";
+    results.put(case, "Pulsetail", "MiB of growth", (after - before) / MIB);
+    results.put(case, "Pulsetail", "MiB", after / MIB);
+    results.put(
+        case,
+        "Pulsetail",
+        "others’ delay p99 ms without them",
+        alone,
+    );
+    results.put(
+        case,
+        "Pulsetail",
+        "others’ delay p99 ms",
+        readers.tally.quantile(0.99),
+    );
+    drop(stalled);
+}
+
+/// 100 containers that run, write nothing and are read by nobody.
+pub(crate) async fn idle_containers(results: &mut Results) {
+    let watched = Duration::from_secs(20);
+    let engine = Engine::start(script(100, 1));
+    let server = Server::start(Kind::Pulsetail, &engine.socket());
+    sleep(SETTLE * 2).await;
+    let (before, requests) = (Usage::of(server.pid()), engine.counts().1);
+    sleep(watched).await;
+    let used = Usage::of(server.pid()) - before;
+    let case = "100 idle containers (paced engine)";
+    results.put(case, "Pulsetail", "MiB", resident(server.pid()) / MIB);
+    results.put(
+        case,
+        "Pulsetail",
+        "% of a core",
+        used.cpu / watched.as_secs_f64() / 1e7,
+    );
+    results.put(
+        case,
+        "Pulsetail",
+        "requests/s",
+        (engine.counts().1 - requests) / watched.as_secs_f64(),
+    );
+}
