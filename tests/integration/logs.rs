@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_types::{Duration as Ago, Timestamp};
 use pulsetail::proto::{
     self, ClosingReason, ContainerChangeKind, Selector, StreamLogsRequest,
-    stream_logs_request::Start,
+    stream_logs_request::Start, stream_logs_response::Event,
 };
 use pulsetail_sim::{Driver, Stream};
 
@@ -352,6 +352,21 @@ async fn several_members_come_each_in_its_own_order_and_with_its_own_cursor() {
         assert_eq!(subscriber.texts_of(name), expected, "{name}");
     }
     assert_eq!(subscriber.cursors().len(), 3);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_read_ends_with_its_last_line_and_waits_for_nothing() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("1\n");
+    let server = Server::start(&sim).await;
+    for lines in [1, 0] {
+        let request = starting(Start::TailLines(lines), stored("web"));
+        let read = server.read(request).await;
+        let progress = |event: &&Event| matches!(event, Event::Progress(_));
+        assert_eq!(read.events.iter().filter(progress).count(), 0);
+    }
     server.stop().await;
 }
 

@@ -180,7 +180,11 @@ impl Writer {
                 () = self.joins.knowledge.changed(), if self.terms.follow => {
                     self.hear().await?
                 }
-                Some(brought) = self.items.next() => self.brought(brought).await?,
+                brought = self.items.next(), if !self.items.is_empty() => match brought {
+                    Some(brought) => self.brought(brought).await?,
+                    // The last one is over: that may be the end.
+                    None => None,
+                },
             };
             if let Some(end) = step {
                 return Ok(end);
