@@ -11,6 +11,7 @@ use std::collections::{HashSet, VecDeque};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::anchor::{Anchor, Finder, Tracker, index};
+use super::bounds::{earliest_behind, latest_before};
 use super::line::{Entry, Joiner};
 use super::{Delivery, Gap, GapCause, Verified};
 use crate::docker::Record;
@@ -49,6 +50,8 @@ pub(crate) struct Doubt {
     /// The place before the first of them.
     base: Option<Base>,
     ids: VecDeque<u64>,
+    /// How late any before the last of them can be stamped, if that is known.
+    latest: Option<i64>,
     newest: Option<i64>,
     /// Bytes that can be stored before the log's first file is full.
     unrotated: u64,
@@ -99,6 +102,10 @@ impl Doubt {
             });
         }
         self.ids.push_back(id(record));
+        let begins = tracker
+            .last_of(record.stream)
+            .is_some_and(|last| last.ends_line || last.time != record.time);
+        self.latest = begins.then(|| latest_before(record));
     }
 
     fn may_hide(&self, time: i64) -> bool {
@@ -148,8 +155,21 @@ impl Doubt {
         Some(verified(base, self.ids.len()))
     }
 
+    /// Nothing skipped behind the base is stamped earlier; `None`: that is not known.
+    pub(crate) fn earliest(&self) -> Option<i64> {
+        let base = self.base.as_ref()?;
+        let anchor = base.tracker.anchor()?;
+        Some(earliest_behind(anchor, base.joiner.open_lines()))
+    }
+
+    /// Nothing skipped before the last record brought is stamped later; `None`:
+    /// that is not known.
+    pub(crate) fn latest(&self) -> Option<i64> {
+        self.latest
+    }
+
     pub(crate) fn clear(&mut self) {
-        self.base = None;
+        (self.base, self.latest) = (None, None);
         self.ids.clear();
     }
 
@@ -225,7 +245,6 @@ impl Walk {
             doubt.ids.clear();
         }
         let place = taken.saturating_sub(doubt.ids.len() as u64) + u64::from(!known);
-        let last = self.tracker.anchor().map(|anchor| anchor.time);
         self.tracker.push(&record);
         self.since_base.push((id, slot, known));
         self.delivered += usize::from(known);
@@ -234,11 +253,11 @@ impl Walk {
         for entry in lines {
             // Of two, the first is the one that was open.
             if entry.unterminated && entry.time != time {
-                self.emit(entry, slot, place, last, out);
+                self.emit(entry, slot, place, out);
                 continue;
             }
             self.note(slot, known);
-            self.emit(entry, slot, place, last, out);
+            self.emit(entry, slot, place, out);
             self.lines[slot] = (false, true);
         }
         if self.joiner.open_lines()[slot].is_some() {
@@ -269,14 +288,7 @@ impl Walk {
         *last_known = known;
     }
 
-    fn emit(
-        &mut self,
-        entry: Entry,
-        slot: usize,
-        place: u64,
-        last: Option<i64>,
-        out: &mut Vec<Delivery>,
-    ) {
+    fn emit(&mut self, entry: Entry, slot: usize, place: u64, out: &mut Vec<Delivery>) {
         let (skipped, last_known) = std::mem::replace(&mut self.lines[slot], (false, true));
         if !skipped {
             return;
@@ -287,8 +299,9 @@ impl Walk {
             }
         }
         if last_known {
-            // It came without its beginning or middle.
-            let mut gap = Gap::possible(GapCause::EngineSkip, last, Some(entry.time));
+            // It came without its beginning or middle, which is stamped as it is.
+            let time = Some(entry.time);
+            let mut gap = Gap::possible(GapCause::EngineSkip, time, time);
             (gap.certain, gap.place) = (true, Some(place));
             out.push(Delivery::Gap(gap));
         } else {

@@ -7,6 +7,7 @@
 //! in a snapshot decides.
 
 mod anchor;
+mod bounds;
 mod cursor;
 mod doubt;
 mod filter;
@@ -130,9 +131,11 @@ fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
 pub struct Gap {
     /// Why.
     pub cause: GapCause,
-    /// Stamp of the last record before it; `None`: there was none.
+    /// Stamp of the last record before it; `None`: there was none. Of a skip: no
+    /// record missing is stamped earlier; `None`: that is not known.
     pub after: Option<i64>,
-    /// Stamp of the first record behind it; `None`: none yet.
+    /// Stamp of the first record behind it; `None`: none yet. Of a skip: no record
+    /// missing is stamped later; `None`: that is not known.
     pub before: Option<i64>,
     /// Whether something is missing for certain.
     pub certain: bool,

@@ -27,23 +27,22 @@ pub struct History {
     dialect: Dialect,
     pass: Pass,
     start: Option<Position>,
+    /// Whether `from` is a place this read came to itself.
+    ours: bool,
 }
 
 impl History {
     /// A machine for one stretch, and its first request.
     pub fn new(from: From, until: Until, max_line: usize, dialect: Dialect) -> (Self, Next) {
+        let joiner = Joiner::new(max_line, dialect);
         let mut history = Self {
             from,
             until,
             max_line,
             dialect,
-            pass: Pass::new(
-                Tail::All,
-                Stage::Deliver,
-                None,
-                Joiner::new(max_line, dialect),
-            ),
+            pass: Pass::new(Tail::All, Stage::Deliver, None, joiner),
             start: None,
+            ours: false,
         };
         let first = history.restart();
         (history, first)
@@ -92,7 +91,7 @@ impl History {
         if let Stage::Deliver = self.pass.stage
             && self.pass.tracker.anchor().is_some()
         {
-            self.from = From::After(self.position());
+            (self.from, self.ours) = (From::After(self.position()), false);
         }
         match self.from {
             From::Beginning => self.read(Tail::All, Stage::Deliver),
@@ -114,12 +113,9 @@ impl History {
         let tail = if from_start { Tail::All } else { tail };
         let whole = tail == Tail::All;
         let stage = Stage::Find {
-            check: position.verified.map(|v| Check::new(v, whole)),
+            check: Check::new(position, whole),
             finder: Finder::new(anchor, whole),
-            lines: OpenLines {
-                times: position.open,
-                starts: [whole; 3],
-            },
+            lines: OpenLines::new(position.open),
         };
         self.read(tail, stage)
     }
@@ -184,7 +180,7 @@ impl History {
                 if let Some(check) = check {
                     check.count(&record);
                 }
-                let (check, time) = (*check, record.time);
+                let check = *check;
                 let part = lines.is_part(&record);
                 let found = finder.is_at(&record);
                 pass.tracker.push(&record);
@@ -196,11 +192,16 @@ impl History {
                     return Next::More;
                 }
                 let whole = pass.tail == Tail::All;
-                if !lines.are_whole() || !(whole || check.is_none_or(|check| check.is_done())) {
+                let proven = check.is_none_or(|check| check.is_done());
+                if !(whole || proven && lines.torn().next().is_none()) {
                     pass.stage = Stage::Size;
                     return Next::More;
                 }
-                if let Some(gap) = check.and_then(|check| check.gap(time)) {
+                for time in lines.torn().map(Some).filter(|_| !self.ours) {
+                    let torn = Gap::possible(GapCause::RotatedOut, time, time);
+                    out.push(Delivery::Gap(torn));
+                }
+                if let Some(gap) = check.and_then(|check| check.gap()) {
                     out.push(Delivery::Gap(gap));
                 }
                 pass.stage = Stage::Deliver;
@@ -232,7 +233,7 @@ impl History {
         }
         match self.pass.stage {
             Stage::Find { .. } | Stage::Recount { .. } | Stage::Size => return false,
-            Stage::Deliver => self.from = From::After(self.position()),
+            Stage::Deliver => (self.from, self.ours) = (From::After(self.position()), true),
             _ => {}
         }
         true
@@ -250,7 +251,7 @@ impl History {
         };
         let mut position = self.position();
         position.open[index(record.stream)] = Some(line);
-        self.from = From::After(position);
+        (self.from, self.ours) = (From::After(position), true);
         true
     }
 
@@ -293,22 +294,20 @@ impl History {
             Stage::Since {
                 older_seen: true, ..
             } if self.pass.is_placed() => self.done(),
-            Stage::Gap { after } => {
-                let (after, before) = (*after, None);
-                let gap = Gap::possible(GapCause::RotatedOut, after, before);
-                out.push(Delivery::Gap(gap));
+            Stage::Gap { .. } => {
+                self.pass.tell_gap(None, out);
                 Next::Done
             }
             Stage::Count { .. } => self.counted_to_end(whole, out),
             Stage::Recount { .. } => self.restart(),
-            Stage::Find { finder, .. }
+            Stage::Find { finder, check, .. }
                 if whole && !(finder.saw_likeness() && tail != Tail::All) =>
             {
                 let From::After(position) = self.from else {
                     return Next::Done;
                 };
-                let after = position.anchor.map(|anchor| anchor.time);
-                self.read(Tail::All, Stage::Gap { after })
+                let skip = check.as_ref().map(Check::lost);
+                self.read(Tail::All, Stage::gap_behind(position, skip))
             }
             Stage::Find { .. } | Stage::Since { .. } | Stage::Size => self.widen(whole),
         }

@@ -4,6 +4,7 @@
 //! so what it shows of a line or a place counts only as far as it is proven.
 
 use super::super::anchor::{Anchor, Finder, Tracker, index};
+use super::super::bounds::{Behind, between, earliest_behind};
 use super::super::line::{Entry, Joiner, OpenLines as Times};
 use super::super::{Delivery, Gap, GapCause, INVERSION, Position, Verified};
 use crate::docker::{Record, Tail};
@@ -64,8 +65,12 @@ pub(super) enum Stage {
     Skip { left: u64 },
     /// Everything from here on.
     Deliver,
-    /// The position is gone: everything, behind a gap.
-    Gap { after: Option<i64> },
+    /// The position is gone: everything, behind a gap, and one for what may have
+    /// been skipped before it.
+    Gap {
+        after: Option<i64>,
+        skip: Option<Gap>,
+    },
     /// The window is too small: only whether it is the whole log still matters.
     Size,
 }
@@ -73,12 +78,17 @@ pub(super) enum Stage {
 /// The parts of lines that were open at a position, read again.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct OpenLines {
-    pub(super) times: Times,
+    times: Times,
     /// Whether the line's first part must have been read: another stamp was seen.
-    pub(super) starts: [bool; 3],
+    starts: [bool; 3],
 }
 
 impl OpenLines {
+    pub(super) fn new(times: Times) -> Self {
+        let starts = [false; 3];
+        Self { times, starts }
+    }
+
     pub(super) fn is_part(&mut self, record: &Record) -> bool {
         let slot = index(record.stream);
         let part = self.times[slot] == Some(record.time);
@@ -86,8 +96,10 @@ impl OpenLines {
         part
     }
 
-    pub(super) fn are_whole(&self) -> bool {
-        (0..3).all(|slot| self.times[slot].is_none() || self.starts[slot])
+    /// Stamps of the lines whose first parts may be deleted.
+    pub(super) fn torn(&self) -> impl Iterator<Item = i64> {
+        let torn = (0..3).filter(|slot| !self.starts[*slot]);
+        torn.filter_map(|slot| self.times[slot])
     }
 }
 
@@ -97,7 +109,11 @@ impl OpenLines {
 pub(super) struct Check {
     finder: Option<Finder>,
     delivered: u32,
+    /// Nothing behind the verified one is stamped earlier, if that is known.
     after: Option<i64>,
+    /// The earliest and latest stamp of what is stored behind it, or left of that.
+    stamps: Option<(i64, i64)>,
+    left: Behind,
     /// Records behind the verified one; `None`: it has not come.
     stored: Option<u32>,
     /// Whether each of them is a whole line.
@@ -105,23 +121,35 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn new(verified: Verified, whole_log: bool) -> Self {
-        Self {
-            finder: verified.anchor.map(|a| Finder::new(a, whole_log)),
-            delivered: verified.count,
-            after: verified.anchor.map(|anchor| anchor.time),
-            stored: verified.anchor.is_none().then_some(0),
+    /// `None`: everything up to there is verified.
+    pub(super) fn new(position: Position, whole_log: bool) -> Option<Self> {
+        let Verified { anchor, count } = position.verified?;
+        Some(Self {
+            finder: anchor.map(|anchor| Finder::new(anchor, whole_log)),
+            delivered: count,
+            after: anchor.map(|anchor| earliest_behind(anchor, position.open)),
+            stamps: None,
+            left: Behind::default(),
+            stored: anchor.is_none().then_some(0),
             lines_only: true,
-        }
+        })
     }
 
     pub(super) fn count(&mut self, record: &Record) {
+        let time = record.time;
+        let (low, high) = self.stamps.unwrap_or((time, time));
+        self.stamps = Some((low.min(time), high.max(time)));
+        self.left.push(record);
         match (&mut self.stored, &mut self.finder) {
             (Some(stored), _) => {
                 *stored = stored.saturating_add(1);
                 self.lines_only &= record.ends_line();
             }
-            (None, Some(finder)) => self.stored = finder.is_at(record).then_some(0),
+            (None, Some(finder)) => {
+                if finder.is_at(record) {
+                    (self.stored, self.stamps) = (Some(0), None);
+                }
+            }
             (None, None) => {}
         }
     }
@@ -132,23 +160,33 @@ impl Check {
     }
 
     /// What may be missing before the record read last.
-    pub(super) fn gap(&self, before: i64) -> Option<Gap> {
-        let Some(stored) = self.stored else {
-            return Some(Gap::possible(
-                GapCause::RotatedOut,
-                self.after,
-                Some(before),
-            ));
+    pub(super) fn gap(&self) -> Option<Gap> {
+        // A log's beginning is never known to be still there.
+        let Some(stored) = self.stored.filter(|_| self.finder.is_some()) else {
+            return Some(self.lost());
         };
         if stored == self.delivered {
             return None;
         }
-        let mut gap = Gap::possible(GapCause::EngineSkip, self.after, Some(before));
-        if let Some(skipped) = stored.checked_sub(self.delivered) {
+        // All is stored, what was skipped, too.
+        let (after, before) = self.stamps.unzip();
+        let mut gap = Gap::possible(GapCause::EngineSkip, after, before);
+        if stored > self.delivered {
             gap.certain = true;
-            gap.missing = self.lines_only.then_some(u64::from(skipped));
+            let skipped = u64::from(stored - self.delivered);
+            gap.missing = self.lines_only.then_some(skipped);
         }
         Some(gap)
+    }
+
+    /// What was skipped may be deleted by now, or be among what is left.
+    pub(super) fn lost(&self) -> Gap {
+        let (mut after, mut before) = between(self.after, self.left.latest_before());
+        if let Some((low, high)) = self.stamps {
+            after = after.map(|after| after.min(low));
+            before = before.map(|before| before.max(high));
+        }
+        Gap::possible(GapCause::EngineSkip, after, before)
     }
 }
 
@@ -169,12 +207,7 @@ impl Pass {
 
     /// Takes the next record; says where the pass stood before it.
     pub(super) fn take(&mut self, record: Record, out: &mut Vec<Delivery>) -> Position {
-        if let Stage::Gap { after } = self.stage {
-            let before = Some(record.time);
-            let gap = Gap::possible(GapCause::RotatedOut, after, before);
-            out.push(Delivery::Gap(gap));
-            self.stage = Stage::Deliver;
-        }
+        self.tell_gap(Some(record.time), out);
         let before = self.position();
         self.note_record(&record);
         let stage = &mut self.stage;
@@ -182,6 +215,15 @@ impl Pass {
             .push(record, &mut |entry| stage.sift(entry, out));
         self.note_ends(before);
         before
+    }
+
+    /// Tells what was lost before a record of this stamp, if anything was.
+    pub(super) fn tell_gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
+        if let Stage::Gap { after, skip } = &mut self.stage {
+            let gap = Gap::possible(GapCause::RotatedOut, *after, before);
+            out.extend(skip.take().into_iter().chain([gap]).map(Delivery::Gap));
+            self.stage = Stage::Deliver;
+        }
     }
 
     /// Notes what a record proves, and its place.
@@ -297,6 +339,13 @@ impl Pass {
 }
 
 impl Stage {
+    /// The lines open there are lost as well: they come from their beginnings.
+    pub(super) fn gap_behind(position: Position, skip: Option<Gap>) -> Self {
+        let open = position.open.into_iter().flatten();
+        let after = position.anchor.map(|at| open.fold(at.time, i64::min));
+        Self::Gap { after, skip }
+    }
+
     fn sift(&mut self, entry: Entry, out: &mut Vec<Delivery>) {
         match self {
             Stage::Deliver => out.push(Delivery::Entry(entry)),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::super::anchor::{Anchor, Finder, Tracker};
+use super::super::bounds::{Behind, between};
 use super::super::doubt::{Skips, Walk, stored_at_most};
 use super::super::line::Joiner;
 use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
@@ -18,10 +19,12 @@ pub(super) enum Pass {
     /// record.
     Compare(Box<Walk>),
     /// The same, where that is gone: from the oldest record on, if it has not been
-    /// deleted meanwhile. `whole`: none had been before it.
+    /// deleted meanwhile. `whole`: none had been before it; otherwise none of them
+    /// is stamped behind `before`.
     CompareAll {
         oldest: Anchor,
         whole: bool,
+        before: Option<i64>,
     },
     Deliver,
     /// The anchor is gone: all that is left is new.
@@ -38,15 +41,20 @@ pub(super) struct Search {
     at_seen: bool,
     /// The first record of the snapshot.
     oldest: Option<Anchor>,
+    /// The records from there on, up to the last one read.
+    stored: Behind,
     /// Bytes on disk, at most, of what the snapshot brought.
-    stored: u64,
+    bytes: u64,
 }
 
 impl Search {
     fn is_at(&mut self, record: &Record) -> bool {
         self.oldest
             .get_or_insert_with(|| Tracker::default().push(record));
-        self.stored = self.stored.saturating_add(stored_at_most(record));
+        if !self.at_seen {
+            self.stored.push(record);
+        }
+        self.bytes = self.bytes.saturating_add(stored_at_most(record));
         self.at_seen |= self.at.is_at(record);
         self.base.as_mut().is_some_and(|base| base.is_at(record))
     }
@@ -77,9 +85,16 @@ impl Live {
                 walk.step(record, &mut self.doubt, self.taken, out);
                 self.compared();
             }
-            Pass::CompareAll { oldest, whole } if oldest.is_like(&record) => {
-                let whole = *whole;
-                self.compare_all(record, whole, out);
+            Pass::CompareAll {
+                oldest,
+                whole,
+                before,
+            } if oldest.is_like(&record) => {
+                if !*whole {
+                    let before = *before;
+                    self.tell_skip(before, out);
+                }
+                self.compare_all(record, out);
             }
             Pass::CompareAll { .. } => return self.find(Tail::All),
             Pass::Deliver => self.deliver_stored(record, out),
@@ -110,7 +125,7 @@ impl Live {
             }
             // What was brought has no end in the log.
             Pass::Compare(_) => {
-                self.tell_skip(self.tracker.anchor().map(|at| at.time), out);
+                self.tell_skip(self.doubt.latest(), out);
                 self.doubt.clear();
             }
             Pass::Gap | Pass::CompareAll { .. } => self.gap(None, out),
@@ -143,7 +158,8 @@ impl Live {
             at: Finder::new(at, whole),
             at_seen: false,
             oldest: None,
-            stored: 0,
+            stored: Behind::default(),
+            bytes: 0,
         };
         self.snapshot(tail, Pass::Find(search))
     }
@@ -160,8 +176,12 @@ impl Live {
             (Tail::Last(_), _) if search.saw_likeness() => self.find(Tail::All),
             (_, Some(oldest)) => {
                 let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
-                let whole = from_start && search.stored < self.settings.kept;
-                self.snapshot(Tail::All, Pass::CompareAll { oldest, whole })
+                let pass = Pass::CompareAll {
+                    oldest,
+                    whole: from_start && search.bytes < self.settings.kept,
+                    before: search.stored.latest_before().or(self.doubt.latest()),
+                };
+                self.snapshot(Tail::All, pass)
             }
             (_, None) => self.snapshot(Tail::All, Pass::Gap),
         }
@@ -177,15 +197,11 @@ impl Live {
         Next::Snapshot(tail)
     }
 
-    /// The last verified record is gone, and unless the log is still `whole`, what
-    /// was skipped may be, too.
-    fn compare_all(&mut self, first: Record, whole: bool, out: &mut Vec<Delivery>) {
+    /// The last verified record is gone: from the oldest record on.
+    fn compare_all(&mut self, first: Record, out: &mut Vec<Delivery>) {
         let Some(at) = self.tracker.anchor() else {
             return;
         };
-        if !whole {
-            self.tell_skip(Some(first.time), out);
-        }
         let joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
         let mut walk = Box::new(Walk::from_start(joiner, at));
         walk.step(first, &mut self.doubt, self.taken, out);
@@ -195,10 +211,11 @@ impl Live {
         self.compared();
     }
 
-    /// Says that records may have been skipped behind the last verified one.
+    /// Says that records may have been skipped behind the last verified one, none
+    /// of them stamped behind `before`.
     fn tell_skip(&self, before: Option<i64>, out: &mut Vec<Delivery>) {
-        let base = self.doubt.verified().and_then(|verified| verified.anchor);
-        let mut gap = Gap::possible(GapCause::EngineSkip, base.map(|base| base.time), before);
+        let (after, before) = between(self.doubt.earliest(), before);
+        let mut gap = Gap::possible(GapCause::EngineSkip, after, before);
         gap.place = Some((self.taken + 1).saturating_sub(self.doubt.pending() as u64));
         out.push(Delivery::Gap(gap));
     }
@@ -228,7 +245,7 @@ impl Live {
         flush(&mut self.joiner, self.tracker.anchor(), out);
         let last = self.tracker.anchor();
         if !self.doubt.is_empty() {
-            self.tell_skip(last.map(|last| last.time), out);
+            self.tell_skip(self.doubt.latest(), out);
         }
         self.tracker = Tracker::default();
         self.doubt.clear();

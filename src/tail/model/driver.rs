@@ -247,13 +247,16 @@ impl Driver {
         self.started &= !matches!(event, Event::Running | Event::Stopped);
         let (before, oriented) = (self.live.position(), self.live.is_oriented());
         self.paths.runs_over += u64::from(event == Event::Stopped);
+        let from_lease = matches!(event, Event::Record(_));
         let mut out = Vec::new();
         let next = self.live.on(event, self.now, &mut out);
         if !oriented && self.live.is_oriented() {
             self.oriented();
         }
         for delivery in out {
-            self.paths.replaced += u64::from(delivery == Delivery::Replaced);
+            let replaced = delivery == Delivery::Replaced;
+            self.paths.replaced += u64::from(replaced);
+            self.paths.guarded += u64::from(replaced && from_lease);
             match &delivery {
                 Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
                 Delivery::Gap(_) => self.gap(before),

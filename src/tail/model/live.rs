@@ -9,13 +9,13 @@ use super::log::Span;
 use super::op::{Op, op, past};
 use super::paths::Paths;
 use super::reading::{Reading, Start, lines, starts};
-use super::{Verdict, check, same, validator, written};
+use super::{Verdict, check, same, took_each_path, validator, written};
 use crate::tail::anchor::index;
 use crate::tail::{Delivery, From, Until};
 
-const OPS: usize = 60;
+pub(super) const OPS: usize = 60;
 
-fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
+pub(super) fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
     (
         prop::bool::weighted(0.2),
         past(),
@@ -97,7 +97,7 @@ fn costs_probes_only(driver: &mut Driver) -> Verdict {
 #[test]
 fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
     let paths = Cell::new(Paths::default());
-    check(
+    let histories = check(
         12_000,
         &(scripts(), any::<u64>()),
         |((tty, before, script), seed)| {
@@ -114,7 +114,7 @@ fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
         },
     );
     let reached = paths.get();
-    assert!(reached.least() >= 200, "{reached:?}");
+    took_each_path(histories, &reached, reached.least());
 }
 
 /// A subscriber joins: the past up to where the log is read, then what is read

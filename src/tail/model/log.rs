@@ -62,6 +62,12 @@ impl Write {
         self
     }
 
+    /// Its stamp is so much older than its place.
+    pub(super) fn held(mut self, held: i64) -> Self {
+        self.held = held;
+        self
+    }
+
     pub(super) fn long(mut self) -> Self {
         self.text = &[b'l'; 4_096];
         self
@@ -274,6 +280,18 @@ impl Log {
             open,
             verified: None,
         }
+    }
+
+    /// Lines open behind the record at `at` of which nothing shows that they began
+    /// in what is retained: their streams have no earlier record.
+    pub(super) fn torn_at(&self, at: usize) -> usize {
+        let open = self.position(at).open.into_iter().enumerate();
+        let torn = open.filter(|(slot, open)| {
+            let mut of_stream = self.records[self.base..=at].iter();
+            let earlier = of_stream.find(|record| index(record.stream) == *slot);
+            open.is_some() && earlier.is_none_or(|record| Some(record.time) == *open)
+        });
+        torn.count()
     }
 
     /// The lines of these records, in order of their last record. A line is all

@@ -13,6 +13,7 @@ mod page;
 mod paths;
 mod reading;
 mod regressions;
+mod resume;
 mod validator;
 
 use proptest::prelude::*;
@@ -26,11 +27,13 @@ use crate::docker::Stream;
 
 type Verdict = Result<(), TestCaseError>;
 
-/// The same cases in every run; `PROPTEST_CASES` asks for more.
-fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Verdict) {
+/// The same cases in every run; `PROPTEST_CASES` asks for more. How many there
+/// were.
+fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Verdict) -> u64 {
     let asked_for = std::env::var_os("PROPTEST_CASES").map(|_| Config::default().cases);
+    let cases = asked_for.unwrap_or(cases);
     let mut runner = TestRunner::new(Config {
-        cases: asked_for.unwrap_or(cases),
+        cases,
         rng_seed: RngSeed::Fixed(0x7075_6c73),
         failure_persistence: None,
         max_shrink_iters: 20_000,
@@ -39,6 +42,17 @@ fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Verdi
     if let Err(error) = runner.run(strategy, test) {
         panic!("{error}");
     }
+    cases.into()
+}
+
+/// A run of 100,000 histories takes each path 1,000 times at least.
+const HISTORIES_PER_PATH: u64 = 100;
+
+/// Prints how often paths were taken; a run that left one out proves nothing.
+#[expect(clippy::print_stdout, reason = "the counts are a part of the result")]
+fn took_each_path(histories: u64, reached: &impl std::fmt::Debug, least: u64) {
+    println!("{histories} histories: {reached:?}");
+    assert!(least >= histories / HISTORIES_PER_PATH, "void: {reached:?}");
 }
 
 /// A log that was written before anybody read it.

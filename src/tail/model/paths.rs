@@ -8,6 +8,8 @@ pub(super) struct Paths {
     pub(super) widened: u64,
     pub(super) gaps: u64,
     pub(super) replaced: u64,
+    /// Of those, the ones whose stream repeated something or went back.
+    pub(super) guarded: u64,
     pub(super) probes: u64,
     pub(super) rotations: u64,
     pub(super) rotations_in_a_line: u64,
@@ -17,13 +19,14 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    fn each(&mut self) -> [&mut u64; 11] {
+    fn each(&mut self) -> [&mut u64; 12] {
         [
             &mut self.orientations_widened,
             &mut self.resyncs,
             &mut self.widened,
             &mut self.gaps,
             &mut self.replaced,
+            &mut self.guarded,
             &mut self.probes,
             &mut self.rotations,
             &mut self.rotations_in_a_line,

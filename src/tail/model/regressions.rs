@@ -7,7 +7,7 @@ use super::op::Op;
 use super::reading::{Reading, Start, lines};
 use super::same;
 use crate::docker::{Stream, Tail};
-use crate::tail::{Delivery, From, Until};
+use crate::tail::{Delivery, From, Gap, GapCause, Until};
 
 const OUT: Stream = Stream::Stdout;
 const ERR: Stream = Stream::Stderr;
@@ -52,6 +52,154 @@ fn history(log: &Log, start: Start, target: Option<usize>) -> Vec<Tail> {
     )
     .unwrap();
     reading.tails
+}
+
+fn gaps(delivered: &[Delivery]) -> Vec<&Gap> {
+    let gaps = delivered.iter().filter_map(|delivery| match delivery {
+        Delivery::Gap(gap) => Some(gap),
+        _ => None,
+    });
+    gaps.collect()
+}
+
+/// A lease behind these leaves out what `skipped` writes and brings the rest;
+/// all up to there is deleted.
+fn skipped_and_deleted(stored: &[Op], skipped: &[Write], rest: &[Op]) -> Driver {
+    let mut driver = live(stored, &[writes(skipped)]);
+    rest.iter().for_each(|op| driver.apply(op));
+    let records = skipped.len();
+    driver.skip(&|_| records - 1);
+    assert_eq!(driver.skipped.len(), records);
+    driver.apply(&Op::Deliver(400));
+    let behind = driver.skipped.iter().max().map_or(0, |last| last + 1);
+    driver.log.delete(behind);
+    assert_eq!(driver.log.base, behind);
+    driver
+}
+
+#[test]
+fn the_times_of_a_skips_gap_hold_a_line_stamped_before_the_last_verified_one() {
+    let stored = [Op::Burst(OUT, 64), writes(&[Write::line(ERR)])];
+    let part = || Write::part(OUT);
+    let skipped = [part().held(500 * MS), part(), part(), Write::line(OUT)];
+    finish(skipped_and_deleted(&stored, &skipped, &[Op::Burst(OUT, 9)]));
+}
+
+#[test]
+fn the_times_of_a_skips_gap_hold_a_line_stamped_behind_what_is_left() {
+    let skipped = [Write::line(OUT).after(2_000 * MS)];
+    let late = || Write::line(ERR).held(500 * MS);
+    let rest = [writes(&[late(), late()])];
+    finish(skipped_and_deleted(&[Op::Burst(OUT, 3)], &skipped, &rest));
+}
+
+#[test]
+fn the_times_of_a_skips_gap_hold_its_lines_where_the_clock_is_set_back_behind_them() {
+    let stored = [Op::Burst(OUT, 3)];
+    let skipped = [Write::line(OUT).after(60_000 * MS)];
+    let mut driver = skipped_and_deleted(&stored, &skipped, &[Op::Burst(OUT, 1)]);
+    driver.apply(&Op::Step);
+    driver.apply(&Op::Burst(OUT, 3));
+    let time = driver.skipped.iter().map(|at| driver.log.records[*at].time);
+    let time = time.max();
+    // Nothing is left from before the step.
+    let mut gone = driver.log.clone();
+    gone.delete(gone.end() - 3);
+    let told = told_at_resume(&driver, &gone);
+    assert_eq!(told.len(), 2);
+    assert!(told[0].after.is_none_or(|after| Some(after) <= time));
+    assert!(told[0].before.is_none_or(|before| time <= Some(before)));
+    finish(driver);
+}
+
+#[test]
+fn a_gap_of_a_deleted_place_tells_a_skip_before_it_apart() {
+    let stored = [Op::Burst(OUT, 3)];
+    let skipped = [Write::line(OUT), Write::line(OUT)];
+    let mut driver = skipped_and_deleted(&stored, &skipped, &[Op::Burst(OUT, 9)]);
+    let place = driver.live.position().anchor;
+    let last = place.map(|place| place.time);
+    driver.apply(&Op::Burst(OUT, 9));
+    driver.log.delete(driver.log.end() - 4);
+    driver.elapse();
+    driver.settle();
+    let [skip, gone] = gaps(&driver.delivered)[..] else {
+        panic!("{:?}", gaps(&driver.delivered));
+    };
+    assert_eq!(skip.cause, GapCause::EngineSkip);
+    let times = driver.skipped.iter().map(|at| driver.log.records[*at].time);
+    assert!(
+        times
+            .clone()
+            .all(|time| skip.after <= Some(time) && Some(time) <= skip.before)
+    );
+    assert_eq!(skip.place, Some(1), "before all that came");
+    assert_eq!((gone.cause, gone.after), (GapCause::RotatedOut, last));
+    let first_left = driver.log.records[driver.log.base].time;
+    assert_eq!(gone.before, Some(first_left));
+    finish(driver);
+}
+
+/// What a client is told that resumes at the reader's place.
+fn told_at_resume(driver: &Driver, log: &Log) -> Vec<Gap> {
+    let from = From::After(driver.live.position());
+    let mut back = Reading::new(from, Until::End, log);
+    back.run(log);
+    gaps(&back.delivered).into_iter().cloned().collect()
+}
+
+#[test]
+fn a_resume_at_a_deleted_place_tells_a_skip_before_it_apart() {
+    let skipped = [Write::line(OUT)];
+    let mut driver = skipped_and_deleted(&[Op::Burst(OUT, 3)], &skipped, &[Op::Burst(OUT, 9)]);
+    driver.apply(&Op::Burst(OUT, 9));
+    driver.log.delete(driver.log.end() - 4);
+    let told = told_at_resume(&driver, &driver.log);
+    let [skip, gone] = &told[..] else {
+        panic!("{told:?}");
+    };
+    let skipped = driver.skipped.iter().map(|at| driver.log.records[*at].time);
+    let place = driver.live.position().anchor.map(|at| at.time);
+    assert_eq!(skip.cause, GapCause::EngineSkip);
+    assert!(skipped.clone().all(|time| skip.after <= Some(time)));
+    assert!(
+        skip.before
+            .is_none_or(|before| skipped.max() <= Some(before))
+    );
+    assert_eq!((gone.cause, gone.after), (GapCause::RotatedOut, place));
+}
+
+#[test]
+fn a_resume_behind_a_skip_of_a_logs_first_lines_that_are_deleted_tells_it() {
+    let mut driver = live(&[], &[Op::Burst(OUT, 10), Op::Deliver(1)]);
+    driver.skip(&|_| 0);
+    driver.apply(&Op::Deliver(100));
+    // As many are left as were delivered.
+    driver.log.delete(1);
+    driver.skipped = [0].into();
+    let told = told_at_resume(&driver, &driver.log);
+    assert!(
+        matches!(&told[..], [gap] if gap.cause == GapCause::EngineSkip),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_resume_within_a_line_that_is_deleted_tells_it() {
+    let stored = [writes(&[Write::part(ERR)]), Op::Burst(OUT, 9)];
+    let mut driver = live(&stored, &[]);
+    driver.apply(&writes(&[Write::line(ERR)]));
+    let line = driver.log.records[0].time;
+    driver.log.delete(5);
+    driver.log.base = 5;
+    let told = told_at_resume(&driver, &driver.log);
+    let [gap] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((gap.after, gap.before), (Some(line), Some(line)));
+    // So does one whose place is deleted as well.
+    driver.log.base = driver.log.end() - 1;
+    let told = told_at_resume(&driver, &driver.log);
+    let [gap] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(gap.after, Some(line));
 }
 
 /// What was delivered late, or not yet, is told apart wherever a client stops.

@@ -194,9 +194,8 @@ impl Comparison<'_> {
             for nth in missing.clone().filter(|nth| self.brought[*nth].is_none()) {
                 let gaps = self.gaps_over(nth, &neighbours);
                 groups.line(&gaps);
-                let Written { time, excused, .. } = self.truth.lines[nth];
-                let time = time.or(neighbours.end.1);
-                if gaps.is_empty() && !excused && self.chain.is_final(time.unwrap_or(i64::MAX)) {
+                let time = self.truth.lines[nth].time.or(neighbours.end.1);
+                if gaps.is_empty() && self.chain.is_final(time.unwrap_or(i64::MAX)) {
                     uncovered += 1;
                     first = first.or(Some(nth));
                 }

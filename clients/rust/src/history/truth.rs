@@ -26,7 +26,6 @@ pub(super) struct Written {
     pub(super) time: Option<i64>,
     pub(super) stream: Stream,
     pub(super) unterminated: bool,
-    pub(super) excused: bool,
 }
 
 /// Lines over it may come truncated; their bytes are kept.
@@ -109,15 +108,7 @@ impl Truth {
             time: line.time,
             stream: line.stream,
             unterminated: line.unterminated,
-            excused: false,
         });
-    }
-
-    /// The line pushed last is not held against a chain that lacks it.
-    pub fn excuse(&mut self) {
-        if let Some(last) = self.lines.last_mut() {
-            last.excused = true;
-        }
     }
 
     /// The next line, as it came in an entry; one that was truncated is known by
@@ -142,7 +133,6 @@ impl Truth {
             time: line.time,
             stream: line.stream,
             unterminated: line.unterminated,
-            excused: false,
         });
     }
 

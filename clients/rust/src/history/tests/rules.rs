@@ -101,28 +101,6 @@ fn a_dropped_entry_is_not_covered_first_last_and_in_the_middle() {
 }
 
 #[test]
-fn a_line_that_is_excused_may_be_missing() {
-    let mut steps = faithful().steps;
-    steps.remove(place_of(&steps, "line 5"));
-    for excused in [5, 6] {
-        let mut truth = Truth::new();
-        for nth in 0..LINES {
-            let line = line(nth);
-            truth.push(&Line {
-                stream: line.stream,
-                time: Some(line.time),
-                bytes: &line.bytes,
-                unterminated: false,
-            });
-            if nth == excused {
-                truth.excuse();
-            }
-        }
-        assert_eq!(is_violated(&judged(&steps, Some(&truth))), excused != 5);
-    }
-}
-
-#[test]
 fn what_is_missing_at_the_ends_counts_only_if_it_was_asked_for() {
     let mut steps = faithful().steps;
     steps.remove(place_of(&steps, "line 39"));
