@@ -18,7 +18,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::docker::{self, Connector, Engine, Feed, Keeper, Ledger, Own, Probe, Reach, Seen};
 use crate::grpc::{self, Address, Compression, Health, Listener, Server};
-use crate::hub::{Registry, Tasks};
+use crate::hub::{Registry, Roster, Tasks};
 use crate::supervisor::{Breaker, Kind, Spec, Supervisor, Timings};
 
 /// What is left to be done after the streams have ended.
@@ -50,7 +50,7 @@ struct Keepers {
 impl Keepers {
     /// Starts what keeps up with the engine as a whole, and what shows that it and
     /// the service run.
-    fn start(self, supervisor: &Supervisor, runtime: &Handle) {
+    fn start(self, supervisor: &Supervisor, runtime: &Handle, registry: &Arc<Registry>) {
         let spec = |name: &str, kind| Spec {
             name: name.to_owned(),
             kind,
@@ -74,6 +74,10 @@ impl Keepers {
         let feed = spec("event-feed", Kind::EventFeed);
         supervisor.start(feed, runtime, Some(breaker.clone()), move |_permit| {
             Feed::new(followed.clone(), listed.clone(), hints.clone())
+        });
+        let (roster, registry) = (spec("roster", Kind::Inventory), Arc::clone(registry));
+        supervisor.start(roster, runtime, None, move |_permit| {
+            Roster::new(Arc::clone(&registry))
         });
         let keeper = spec("inventory", Kind::Inventory);
         supervisor.start(keeper, runtime, Some(breaker), move |permit| {
@@ -219,7 +223,8 @@ impl App {
     #[cfg(test)]
     pub(crate) fn start_tasks(self) -> (Arc<Registry>, Supervisor) {
         let runtime = &self.engine_tasks.runtime;
-        self.keepers.start(&self.supervisor, runtime);
+        self.keepers
+            .start(&self.supervisor, runtime, &self.registry);
         (self.registry, self.supervisor)
     }
 
@@ -242,7 +247,7 @@ impl App {
         let tasks = TaskTracker::new();
         let _watched = Watched::begin(&self.supervisor)?;
         self.keepers
-            .start(&self.supervisor, &self.engine_tasks.runtime);
+            .start(&self.supervisor, &self.engine_tasks.runtime, &self.registry);
         let admin = admin::serve(
             self.admin,
             Arc::clone(&self.registry),
@@ -295,6 +300,7 @@ impl App {
 fn tell_bounds(timings: &Timings) {
     info!(
         detection = ?timings.detection(),
+        resting_detection = ?timings.resting_detection(),
         stall_detection = ?timings.stall_detection(),
         recovery = ?timings.recovery(),
         stop_grace = ?timings.stop_grace,

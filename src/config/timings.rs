@@ -20,6 +20,7 @@ pub(super) const fn wishes(rotation: Duration, drain: Duration, max_line: usize)
         read: shorter(docker::READ_DEADLINE, part(rotation, 2)),
         rotation,
         jitter: 10,
+        rest: hub::LONGEST_REST,
         turn: Duration::from_secs(30),
         heartbeat: Duration::from_secs(30),
         heartbeat_timeout: Duration::from_secs(300),

@@ -1,6 +1,7 @@
 //! The logs that are being read: one reader each, whatever the subscribers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,17 +15,13 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::budget::{ALL_RINGS_BYTES, Budget};
-use super::log::{Log, ring_bytes};
-use super::reader::Reader;
+use super::container::{ContainerTask, Duty, Means};
+use super::log::{Ended, Log, ring_bytes};
 use super::slots::{Slot, Slots};
 use super::source::Source;
 use crate::docker::{Changes, Container, ContainerId, Engine, Inventory, Ledger, Reach};
 use crate::supervisor::{Breaker, Kind, Spec, Started, Supervisor};
-use crate::tail::{Dialect, Settings, Skips};
-
-/// Opening a log must cost no more than a few short tails: most containers write
-/// one stream, and looking further for the other would cost them all.
-const ORIENTATION: u32 = 64;
+use crate::tail::Settings;
 
 /// How logs are read and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +73,21 @@ pub struct Registry {
     logs: Mutex<HashMap<ContainerId, Attended>>,
 }
 
+/// A container that has a task.
 #[derive(Debug)]
 struct Attended {
-    log: Arc<Log>,
-    reader: Started,
+    task: Started,
+    duty: Arc<watch::Sender<Duty>>,
+    /// Of the log that is read.
     subscribers: usize,
     /// When the last one left.
     left: Instant,
+}
+
+impl Attended {
+    fn reads(&self, log: &Arc<Log>) -> bool {
+        matches!(&*self.duty.borrow(), Duty::Read(read) if Arc::ptr_eq(read, log))
+    }
 }
 
 /// A subscriber's hold on a log: while it lives, the log is read.
@@ -169,7 +174,9 @@ impl Registry {
 
     /// How many logs are being read.
     pub fn open_logs(&self) -> usize {
-        self.logs().len()
+        let logs = self.logs();
+        let read = |attended: &&Attended| attended.duty.borrow().log().is_some();
+        logs.values().filter(read).count()
     }
 
     /// The longest line kept, in bytes.
@@ -190,28 +197,15 @@ impl Registry {
     }
 
     pub(crate) fn settings_for(&self, container: &Container) -> Settings {
-        let inventory = self.source.inventory.borrow();
-        let engine = inventory.engine.as_ref();
-        let major = engine.map_or(0, |engine| engine.major());
-        // Before 23 a stream can lose its place anywhere as files rotate.
-        let is_exact = engine.is_some_and(|engine| engine.kind == "docker" && major >= 23);
-        let skips = match (container.files.bytes, is_exact) {
-            (0, _) if container.log_driver == "json-file" => Skips::Never,
-            (0, _) | (_, false) => Skips::Anywhere,
-            (bytes, true) => Skips::Files(bytes),
-        };
-        Settings {
-            rotation: self.reading.rotation,
-            max_line: self.reading.max_line,
-            orientation: ORIENTATION,
-            skips,
-            kept: container.files.kept(),
-            dialect: Dialect::of(&container.log_driver, major),
-            seed: fastrand::u64(..),
-        }
+        self.source.settings_for(container, &self.reading)
     }
 
-    /// Takes hold of a container's log; the first to do so starts its reader.
+    /// Longest wait of a turn.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Takes hold of a container's log; the first to do so has it read.
     /// `latency`: how long its entries may wait for others.
     pub(crate) fn attend(
         self: &Arc<Self>,
@@ -220,55 +214,96 @@ impl Registry {
     ) -> Attendance {
         let id = container.id;
         let mut logs = self.logs();
-        // One that has ended has nothing for who comes now.
-        let found = logs.remove(&id).filter(|found| found.log.ended().is_none());
-        let attended = found.unwrap_or_else(|| self.open(container));
-        let attended = logs.entry(id).or_insert(attended);
+        let attended = logs
+            .entry(id)
+            .or_insert_with(|| self.take_on(container, Duty::Probe));
+        let read = attended.duty.borrow().log().map(Arc::clone);
+        let log = read.unwrap_or_else(|| self.open(container, attended));
         attended.subscribers += 1;
-        attended.log.join(latency);
+        log.join(latency);
         Attendance {
             registry: Arc::clone(self),
             id,
-            log: Arc::clone(&attended.log),
+            log,
             latency,
         }
     }
 
-    fn open(self: &Arc<Self>, container: &Arc<Container>) -> Attended {
+    /// Has a log read that was not, or whose reader has ended.
+    fn open(&self, container: &Arc<Container>, attended: &mut Attended) -> Arc<Log> {
         let log = Log::new(ring_bytes(self.reading.max_line), &self.budget);
-        let spec = Spec {
-            name: format!("container/{}", container.id),
-            kind: Kind::Container,
-            container: Some(container.id.to_string()),
-        };
-        let (source, container) = (self.source(), Arc::clone(container));
-        let (settings, patience) = (self.settings_for(&container), self.patience);
-        let (read, breaker) = (Arc::clone(&log), Some(self.breaker.clone()));
+        let before = attended.duty.send_replace(Duty::Read(Arc::clone(&log)));
         debug!(container = %container.id, "log opened");
-        let runtime = &self.tasks.runtime;
-        let reader = self
-            .supervisor
-            .start(spec, runtime, breaker, move |permit| {
-                let container = Arc::clone(&container);
-                let settings = Settings {
-                    seed: fastrand::u64(..),
-                    ..settings
-                };
-                let log = (Arc::clone(&read), permit);
-                Reader::new(source.clone(), container, log, settings, patience)
-            });
+        attended.subscribers = 0;
+        match before {
+            // Whoever comes is worth another attempt.
+            Duty::Probe => self.supervisor.hurry(attended.task),
+            // It ends, or has ended.
+            Duty::Read(_) | Duty::GivenUp(_) | Duty::End => {
+                attended.task = self.start(container, &attended.duty);
+            }
+        }
+        log
+    }
+
+    fn take_on(&self, container: &Arc<Container>, duty: Duty) -> Attended {
+        let duty = Arc::new(watch::Sender::new(duty));
         Attended {
-            log,
-            reader,
+            task: self.start(container, &duty),
+            duty,
             subscribers: 0,
             left: Instant::now(),
         }
     }
 
+    fn start(&self, container: &Arc<Container>, duty: &Arc<watch::Sender<Duty>>) -> Started {
+        let spec = Spec {
+            name: format!("container/{}", container.id),
+            kind: Kind::Container,
+            container: Some(container.id.to_string()),
+        };
+        let means = Means {
+            source: self.source(),
+            container: Arc::clone(container),
+            reading: self.reading,
+            patience: self.patience,
+            duty: Arc::clone(duty),
+        };
+        let (runtime, breaker) = (&self.tasks.runtime, Some(self.breaker.clone()));
+        let make = move |permit| ContainerTask::new(means.clone(), permit);
+        self.supervisor.start(spec, runtime, breaker, make)
+    }
+
+    /// Holds the tasks against the list: each running container has one, and others
+    /// only while somebody subscribes.
+    pub(super) fn attend_to(&self, inventory: &Inventory) {
+        let mut logs = self.logs();
+        for (id, container) in &inventory.containers {
+            if container.is_running() && !logs.contains_key(id) {
+                logs.insert(*id, self.take_on(container, Duty::Probe));
+            }
+        }
+        let runs = |id: &ContainerId| inventory.containers.get(id).is_some_and(|c| c.is_running());
+        logs.retain(|id, attended| {
+            // What is read is let go behind its last subscriber.
+            let stays = runs(id) || matches!(*attended.duty.borrow(), Duty::Read(_));
+            if !stays {
+                self.dismiss(attended);
+            }
+            stays
+        });
+    }
+
+    /// Lets a task end.
+    fn dismiss(&self, attended: &Attended) {
+        attended.duty.send_replace(Duty::End);
+        self.supervisor.release(attended.task);
+    }
+
     /// A subscriber left. Without any a log is read on for a little.
     fn leave(self: &Arc<Self>, id: ContainerId, log: &Arc<Log>) {
         let mut logs = self.logs();
-        let is_its = |attended: &&mut Attended| Arc::ptr_eq(&attended.log, log);
+        let is_its = |attended: &&mut Attended| attended.reads(log);
         let Some(attended) = logs.get_mut(&id).filter(is_its) else {
             return;
         };
@@ -278,24 +313,38 @@ impl Registry {
             let registry = Arc::clone(self);
             self.tasks.spawn(async move {
                 sleep(registry.reading.linger).await;
-                registry.close(&id);
+                registry.close(id);
             });
         }
     }
 
     /// Ends the reading of a log that nobody has wanted for so long.
-    fn close(&self, id: &ContainerId) {
+    fn close(&self, id: ContainerId) {
         // Under the lock nobody can take hold of it meanwhile.
         let mut logs = self.logs();
         let linger = self.reading.linger;
-        let unwanted =
-            |attended: &&Attended| attended.subscribers == 0 && attended.left.elapsed() >= linger;
-        if logs.get(id).filter(unwanted).is_some()
-            && let Some(attended) = logs.remove(id)
-        {
-            self.supervisor.stop(attended.reader);
-            debug!(container = %id, "log closed");
+        let Entry::Occupied(entry) = logs.entry(id) else {
+            return;
+        };
+        let attended = entry.get();
+        let Duty::Read(log) = attended.duty.borrow().clone() else {
+            return;
+        };
+        if attended.subscribers > 0 || attended.left.elapsed() < linger {
+            return;
         }
+        let inventory = self.source.inventory.borrow();
+        let known = inventory.containers.get(&id);
+        let runs = known.is_some_and(|container| container.is_running());
+        match log.ended() {
+            Some(Ended::Unreadable(words)) if runs => {
+                attended.duty.send_replace(Duty::GivenUp(words));
+            }
+            None if runs => drop(attended.duty.send_replace(Duty::Probe)),
+            // One that is started again is taken on then.
+            _ => self.dismiss(&entry.remove()),
+        }
+        debug!(container = %id, "log closed");
     }
 
     fn logs(&self) -> MutexGuard<'_, HashMap<ContainerId, Attended>> {

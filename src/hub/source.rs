@@ -6,9 +6,14 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::pack::{Issue, Packer};
+use super::registry::Reading;
 use crate::docker::{Container, Engine, Inventory, Reach};
 use crate::supervisor::Backoff;
-use crate::tail::{Cursor, GapCause};
+use crate::tail::{Cursor, Dialect, GapCause, Settings, Skips};
+
+/// Opening a log must cost no more than a few short tails: most containers write
+/// one stream, and looking further for the other would cost them all.
+const ORIENTATION: u32 = 64;
 
 /// What a reader reads with.
 #[derive(Debug, Clone)]
@@ -33,6 +38,29 @@ impl Source {
         let tag = engine.map_or(0, |engine| Cursor::tag(&engine.id));
         let listed = || Issue::Listed(self.inventory.clone());
         Packer::new(container, tag, issued.map_or_else(listed, Issue::At), cause)
+    }
+
+    /// How a container's log is read.
+    pub(crate) fn settings_for(&self, container: &Container, reading: &Reading) -> Settings {
+        let inventory = self.inventory.borrow();
+        let engine = inventory.engine.as_ref();
+        let major = engine.map_or(0, |engine| engine.major());
+        // Before 23 a stream can lose its place anywhere as files rotate.
+        let is_exact = engine.is_some_and(|engine| engine.kind == "docker" && major >= 23);
+        let skips = match (container.files.bytes, is_exact) {
+            (0, _) if container.log_driver == "json-file" => Skips::Never,
+            (0, _) | (_, false) => Skips::Anywhere,
+            (bytes, true) => Skips::Files(bytes),
+        };
+        Settings {
+            rotation: reading.rotation,
+            max_line: reading.max_line,
+            orientation: ORIENTATION,
+            skips,
+            kept: container.files.kept(),
+            dialect: Dialect::of(&container.log_driver, major),
+            seed: fastrand::u64(..),
+        }
     }
 
     /// Waits before the next attempt: out of step with others, and not at all

@@ -166,6 +166,21 @@ impl Supervisor {
         self.0.tick();
     }
 
+    /// Starts a task at once that waits for its next start, or is over. One that runs
+    /// goes on.
+    pub fn hurry(&self, started: Started) {
+        self.0.inner().watchdog.hurry(started.0);
+        self.0.tick();
+    }
+
+    /// Lets a task do what it is at, and forgets it behind that. One that failed for
+    /// good is told until then.
+    pub fn release(&self, started: Started) {
+        let now = self.0.now();
+        self.0.inner().watchdog.release(started.0, now);
+        self.0.tick();
+    }
+
     /// Treats the present generation of a task as if one of its turns hung: for
     /// whoever tests what survives that. Whether there is such a task.
     pub fn condemn(&self, name: &str) -> bool {

@@ -94,7 +94,10 @@ async fn drive<T: Task>(
             Turn::Blocked(cause) => {
                 voice.turn_ends(Ended::Idle, &mut task);
                 debug!(generation = voice.generation, %cause, "turn blocked");
-                sleep(backoff.next_delay()).await;
+                tokio::select! {
+                    () = sleep(backoff.next_delay()) => {}
+                    () = task.urged() => {}
+                }
                 if let Some(breaker) = breaker.filter(|breaker| !breaker.is_closed()) {
                     voice.turn_ends(Ended::Waiting, &mut task);
                     breaker.closed().await;
@@ -139,9 +142,9 @@ impl Voice {
     }
 
     fn turn_ends<T: Task>(&self, ended: Ended, task: &mut T) {
-        let work = task.work();
+        let (work, rest) = (task.work(), task.rest());
         self.shared.tell(|watchdog, now| {
-            watchdog.turn_ends(self.id, self.generation, ended, work, now);
+            watchdog.turn_ends(self.id, self.generation, (ended, rest), work, now);
         });
     }
 }

@@ -1,6 +1,7 @@
 //! What a task is, to those who write one.
 
 use std::future::Future;
+use std::time::Duration;
 
 /// A unit of supervised work, made of turns. The supervisor owns the loop: a task
 /// is asked for one turn after the other, and can only answer.
@@ -19,6 +20,17 @@ pub trait Task: Send {
     /// What was done since it was last asked.
     fn work(&mut self) -> Work {
         Work::default()
+    }
+
+    /// How long it rests on purpose behind this turn: the heartbeat's clock runs from
+    /// then. A turn without progress can only shorten what was announced.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Resolves when a task that is blocked should try again at once. Cancel safe.
+    fn urged(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
     }
 }
 

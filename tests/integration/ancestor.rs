@@ -141,14 +141,18 @@ async fn a_blocked_read_ends_at_once_when_nobody_wants_it() {
     subscriber.caught_up().await;
     sim.freeze();
     drop(subscriber);
-    until(|| {
-        readers(&server)
-            .iter()
-            .all(|status| status.state == State::Stopped)
+    until_so(async || {
+        server
+            .admin_get("/health")
+            .await
+            .1
+            .contains("\"open_logs\":0")
     })
     .await;
     sim.thaw();
-    // And at once again: its name is free, nothing waits for the old one's end.
+    // Its lease would have lasted for 600 s.
+    within(sim.wait_until(|stats| stats.log_streams == 0)).await;
+    // And at once again: nothing waits for the old one's end.
     for _ in 0..5 {
         let mut again = server.open(all("web")).await;
         web.stdout("line\n");

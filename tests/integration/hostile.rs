@@ -195,7 +195,8 @@ async fn a_read_of_history_goes_on_where_it_broke_off() {
     for container in &containers {
         (0..400).for_each(|round| write(container, round));
     }
-    let server = Server::start(&sim).await;
+    // No probe is to meet a fault first.
+    let server = Server::start_with(&sim, &["--rotation=10m"]).await;
     let count = faults.len() as u64;
     let reads = faults
         .into_iter()

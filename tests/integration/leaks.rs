@@ -114,8 +114,8 @@ async fn round(server: &Server, number: usize) {
 }
 
 async fn settled(server: &Server, sim: &Sim) {
-    // The event feed alone; pings come and go.
-    let idle = || server.engine_tasks.len() == 5 && sim.stats().log_streams == 0;
+    // The event feed alone; pings and probes come and go.
+    let idle = || server.engine_tasks.len() == 7 && sim.stats().log_streams == 0;
     until(|| idle() && sim.stats().connections == 1).await;
 }
 

@@ -10,6 +10,7 @@
 
 mod ancestor;
 mod architecture;
+mod bare;
 mod cost;
 mod counts;
 mod engines;
@@ -31,6 +32,7 @@ mod pages;
 mod readme;
 mod requests;
 mod resume;
+mod roster;
 mod selectors;
 mod sharing;
 mod skips;

@@ -10,6 +10,7 @@ use pulsetail_sim::Sim;
 
 use crate::harness::{Server, engine};
 use crate::pages::{before, joined, lines, paged};
+use crate::requests::is_probe;
 use crate::subscriber::{lines_of, text};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,7 +148,8 @@ pub(crate) fn tails(sim: &Sim, before: &mut usize) -> Vec<String> {
         let (_, tail) = target.split_once("tail=")?;
         tail.split('&').next().map(str::to_owned)
     };
-    new.iter().filter_map(|r| tail(&r.target)).collect()
+    let new = new.iter().filter(|r| !is_probe(&r.target));
+    new.filter_map(|r| tail(&r.target)).collect()
 }
 
 #[tokio::test]

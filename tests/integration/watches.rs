@@ -121,7 +121,7 @@ async fn tasks_are_listed_in_pages_and_one_is_told_whole() {
     assert!(task.deadline_in.is_some() && task.retry_in.is_none());
     let all = listed(&server, TaskFilter::default()).await;
     let canaries = ["canary/engine", "canary/service"];
-    let others = [&*name, "engine-probe", "event-feed", "inventory"];
+    let others = [&*name, "engine-probe", "event-feed", "inventory", "roster"];
     assert_eq!(all, [&canaries[..], &others[..]].concat());
     let filter = TaskFilter {
         container: "web".to_owned(),
@@ -221,13 +221,15 @@ async fn a_watch_resumes_by_position_and_a_late_one_skips_what_was_between() {
     .await;
     let mut tasks = Tasks::default();
     tasks.hear(&mut stream).await;
-    assert!(tasks.held.is_empty());
-    drop(stream);
     let name = format!("container/{}", web.id());
+    tasks.until(&mut stream, running(&name)).await;
+    drop(stream);
+    let (seen, mut last) = ((tasks.snapshots, tasks.deltas), tasks.held[&name].1);
     for _ in 0..3 {
-        drop(server.open(all("web")).await);
-        let stopped = |task: Task| task.state() == TaskState::Stopped;
-        until_so(async || get(&server, &name).await.is_ok_and(stopped)).await;
+        assert!(server.supervisor.condemn(&name));
+        let next = |task: Task| task.state() == TaskState::Running && task.generation > last;
+        until_so(async || get(&server, &name).await.is_ok_and(next)).await;
+        last = get(&server, &name).await.expect("it runs").generation;
     }
     let resume = tasks.position.clone();
     let mut stream = watch(
@@ -239,8 +241,8 @@ async fn a_watch_resumes_by_position_and_a_late_one_skips_what_was_between() {
     )
     .await;
     tasks.hear(&mut stream).await;
-    assert_eq!((tasks.snapshots, tasks.deltas), (1, 1));
-    assert_eq!(tasks.held[&name].0, TaskState::Stopped);
+    assert_eq!((tasks.snapshots, tasks.deltas), (seen.0, seen.1 + 1));
+    assert_eq!(tasks.held[&name], (TaskState::Running, last));
     // Of another process, or of the future: all anew.
     let position = tasks.position.clone().expect("it was told");
     let strange = [

@@ -32,7 +32,7 @@ pub(crate) struct Reader {
     source: Source,
     container: Arc<Container>,
     log: Arc<Log>,
-    permit: Permit,
+    permit: Arc<Permit>,
     live: Live,
     first: Next,
     step: Step,
@@ -118,7 +118,7 @@ impl Reader {
     pub(crate) fn new(
         source: Source,
         container: Arc<Container>,
-        (log, permit): (Arc<Log>, Permit),
+        (log, permit): (Arc<Log>, Arc<Permit>),
         settings: Settings,
         patience: Duration,
     ) -> Self {
@@ -248,7 +248,8 @@ impl Reader {
     }
 
     fn failed(&mut self, error: EngineError) -> Stop {
-        self.reading = None;
+        // Neither keeps a connection while there is a delay.
+        (self.reading, self.probe) = (None, None);
         self.set_back(error)
     }
 

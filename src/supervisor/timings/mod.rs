@@ -26,6 +26,8 @@ pub struct Wishes {
     pub rotation: Duration,
     /// How much longer one may live, in percent.
     pub jitter: u32,
+    /// Longest rest between two probes of a log that nobody reads.
+    pub rest: Duration,
     /// Deadline of one turn. It passes only when our own code hangs.
     pub turn: Duration,
     /// A task in order shows progress at least so often.
@@ -143,6 +145,11 @@ impl Timings {
     /// The longest time that a task without progress is left alone.
     pub fn detection(&self) -> Duration {
         self.heartbeat_timeout + self.sweep
+    }
+
+    /// The same for a task that rests on purpose, as between two rare probes.
+    pub fn resting_detection(&self) -> Duration {
+        self.rest + self.detection()
     }
 
     /// The longest time that a turn which hangs is left alone.

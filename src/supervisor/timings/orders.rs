@@ -78,7 +78,7 @@ const ZERO: Time = ("0", Duration::ZERO);
 
 impl Wishes {
     /// What tasks and their watchdog rely on.
-    pub(super) const fn of_tasks(&self) -> [Order; 22] {
+    pub(super) const fn of_tasks(&self) -> [Order; 23] {
         let rotation = ("rotation", self.rotation);
         let (open, read) = (("open", self.open), ("read", self.read));
         let (quiet, turn) = (self.quiet(), ("turn", self.turn));
@@ -98,6 +98,7 @@ impl Wishes {
             within(("verify", self.verify), open),
             within(open, read),
             below(read, rotation),
+            within(rotation, ("rest", self.rest)),
             within(("quiet", quiet), ("heartbeat", self.heartbeat)),
             at_most(("3", LEAST_MARGIN), ("margin", self.margin as u64)),
             within(margin, timeout),

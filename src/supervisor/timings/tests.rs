@@ -14,6 +14,7 @@ pub(crate) const TABLE: Wishes = Wishes {
     read: seconds(10),
     rotation: seconds(20),
     jitter: 10,
+    rest: seconds(3_600),
     turn: seconds(30),
     heartbeat: seconds(30),
     heartbeat_timeout: seconds(300),
@@ -61,11 +62,12 @@ fn refused(change: impl Fn(&mut Wishes)) -> Vec<String> {
 type Change = fn(&mut Wishes);
 
 /// One value of [`TABLE`] each that breaks one order, and the order.
-const BROKEN: [(Change, &str); 31] = [
+const BROKEN: [(Change, &str); 32] = [
     (|w| w.verify = seconds(0), "0 (0ns) < verify (0ns)"),
     (|w| w.open = seconds(1), "verify (2s) <= open (1s)"),
     (|w| w.read = seconds(4), "open (5s) <= read (4s)"),
     (|w| w.read = seconds(20), "read (20s) < rotation (20s)"),
+    (|w| w.rest = seconds(19), "rotation (20s) <= rest (19s)"),
     (|w| w.jitter = 16, "quiet (30.2s) <= heartbeat (30s)"),
     (|w| w.margin = 2, "3 (3) <= margin (2)"),
     (

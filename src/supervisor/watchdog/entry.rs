@@ -27,8 +27,9 @@ pub(super) struct Entry {
     on_trial: bool,
     began: Duration,
     started: Option<i64>,
-    /// The heartbeat's clock runs from here.
+    /// The heartbeat's clock runs from here, and not before the announced rest is over.
     beat: Duration,
+    pub(super) rest: Duration,
     progress: Option<Duration>,
     data: Option<Duration>,
     /// When the present turn began.
@@ -40,6 +41,8 @@ pub(super) struct Entry {
     until: Duration,
     /// It was started anew while a generation was there still.
     again: bool,
+    /// Whoever started it wants it no longer.
+    released: bool,
     work: Work,
     terminations: VecDeque<Termination>,
 }
@@ -68,6 +71,7 @@ impl Entry {
             began: Duration::ZERO,
             started: None,
             beat: Duration::ZERO,
+            rest: Duration::ZERO,
             progress: None,
             data: None,
             turn: None,
@@ -75,6 +79,7 @@ impl Entry {
             aborted: false,
             until: Duration::ZERO,
             again: false,
+            released: false,
             work: Work::default(),
             terminations: VecDeque::new(),
         }
@@ -93,7 +98,7 @@ impl Entry {
 
     /// It is wanted, whatever it was before; whether it can start at once.
     pub(super) fn want(&mut self) -> bool {
-        self.again = self.is_live();
+        (self.again, self.released) = (self.is_live(), false);
         if !self.again {
             self.state = State::Pending;
         }
@@ -106,6 +111,7 @@ impl Entry {
         self.generation = generation;
         self.state = State::Starting;
         (self.began, self.beat, self.started) = (now.at, now.at, Some(now.wall));
+        self.rest = now.at;
         (self.progress, self.data, self.turn) = (None, None, None);
         (self.killed, self.aborted) = (None, false);
     }
@@ -123,8 +129,9 @@ impl Entry {
         }
     }
 
-    pub(super) fn progress(&mut self, now: Duration, timings: &Timings) {
-        (self.progress, self.beat) = (Some(now), now);
+    /// It showed progress, and rests until then.
+    pub(super) fn progress(&mut self, now: Duration, rest: Duration, timings: &Timings) {
+        (self.progress, self.beat, self.rest) = (Some(now), now, rest);
         if self.state != State::Stopping {
             self.state = State::Running;
         }
@@ -171,11 +178,25 @@ impl Entry {
                 self.again = false;
                 None
             }
-            State::Pending | State::BackingOff | State::Quarantined => {
-                self.over(State::Stopped, now.at);
+            State::Pending | State::BackingOff | State::Quarantined | State::Failed
+                if reason == Reason::Stopped =>
+            {
+                self.release(now.at);
                 None
             }
             _ => None,
+        }
+    }
+
+    /// It may do what it is at; behind that nobody wants it.
+    pub(super) fn release(&mut self, now: Duration) {
+        (self.again, self.released) = (false, true);
+        match self.state {
+            State::Pending | State::BackingOff | State::Quarantined => {
+                self.over(State::Stopped, now);
+            }
+            State::Failed => self.over(State::Failed, now),
+            _ => {}
         }
     }
 
@@ -185,10 +206,12 @@ impl Entry {
         match self.state {
             State::Pending => None,
             State::Starting | State::Running => {
-                let beat = self.beat + timings.heartbeat_timeout;
+                let beat = self.beat.max(self.rest) + timings.heartbeat_timeout;
                 Some(turn.map_or(beat, |turn| turn.min(beat)))
             }
             State::Waiting => turn,
+            // It is told for as long as it is wanted.
+            State::Failed if !self.released => None,
             _ => Some(self.until),
         }
     }

@@ -165,6 +165,22 @@ impl Watchdog {
         self.change(id, stop).flatten()
     }
 
+    /// A task that waits for its next start, or is over, is started at once.
+    pub(super) fn hurry(&mut self, id: TaskId) {
+        let waits = |entry: &&mut Entry| !entry.is_live() && entry.state != State::Pending;
+        if let Some(entry) = self.tasks.get_mut(&id).filter(waits) {
+            entry.want();
+            self.version += 1;
+            self.pending.push_back(id);
+        }
+    }
+
+    /// A task may do what it is at, and is not wanted behind that.
+    pub(super) fn release(&mut self, id: TaskId, now: Moment) {
+        let now = self.read(now).at;
+        self.change(id, |entry| entry.release(now));
+    }
+
     /// Kills a task's present generation as if one of its turns hung.
     pub(super) fn condemn(&mut self, name: &str, now: Moment) -> Option<Action> {
         let now = self.read(now);
@@ -181,22 +197,23 @@ impl Watchdog {
             .is_some()
     }
 
-    /// A generation ended a turn.
+    /// A generation ended a turn, and rests for so long.
     pub(super) fn turn_ends(
         &mut self,
         id: TaskId,
         generation: u64,
-        ended: Ended,
+        (ended, rest): (Ended, Duration),
         work: Work,
         now: Moment,
     ) {
         let now = self.read(now).at;
-        let timings = self.timings;
+        let (timings, rest) = (self.timings, now.saturating_add(rest));
         self.change_of(id, generation, |entry| {
             entry.turn_ends(work, now);
             entry.waits(ended == Ended::Waiting, now);
-            if ended == Ended::Progress {
-                entry.progress(now, &timings);
+            match ended {
+                Ended::Progress => entry.progress(now, rest, &timings),
+                Ended::Idle | Ended::Waiting => entry.rest = entry.rest.min(rest),
             }
         });
     }
@@ -276,7 +293,10 @@ impl Watchdog {
     fn bound(&mut self) {
         let over = self.tasks.iter().filter(|(_, entry)| entry.is_over());
         if over.clone().count() > REMEMBERED {
-            let due = |(_, entry): &(&TaskId, &Entry)| entry.due(&self.timings);
+            let due = |(_, entry): &(&TaskId, &Entry)| {
+                let due = entry.due(&self.timings);
+                due.unwrap_or(Duration::MAX)
+            };
             let oldest = over.min_by_key(due).map(|(id, _)| *id);
             oldest.into_iter().for_each(|id| self.forget(id));
         }

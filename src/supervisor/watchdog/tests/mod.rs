@@ -1,5 +1,7 @@
 //! The machine alone, in virtual time.
 
+mod wanted;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -80,10 +82,14 @@ impl World {
     }
 
     fn turn(&mut self, id: TaskId, ended: Ended) {
-        let (generation, now) = (self.generation(id), self.moment());
+        self.turn_and_rest(id, ended, Duration::ZERO);
+    }
+
+    fn turn_and_rest(&mut self, id: TaskId, ended: Ended, rest: Duration) {
+        let (generation, now, work) = (self.generation(id), self.moment(), Work::default());
         assert!(self.watchdog.turn_begins(id, generation, now));
         self.watchdog
-            .turn_ends(id, generation, ended, Work::default(), now);
+            .turn_ends(id, generation, (ended, rest), work, now);
     }
 
     fn end(&mut self, id: TaskId, outcome: Outcome) {
@@ -259,38 +265,6 @@ fn the_sixth_failure_in_a_minute_is_one_too_many() {
 }
 
 #[test]
-fn ends_are_final_where_nothing_can_be_better() {
-    let mut world = World::new(1);
-    let ids = ["done", "broken", "stopped", "hung"].map(|name| world.start(name));
-    let [done, broken, stopped, hung] = ids;
-    world.end(done, Outcome::Completed);
-    let message = "no such driver".to_owned();
-    let lasting = true;
-    world.end(broken, Outcome::Failed(Failure { message, lasting }));
-    for id in [stopped, hung] {
-        let now = world.moment();
-        assert!(matches!(
-            world.watchdog.stop(id, now),
-            Some(Action::Cancel(_))
-        ));
-    }
-    world.end(stopped, Outcome::Aborted);
-    world.pass(10 * SECOND);
-    let states = ids.map(|id| world.status(id).state);
-    assert_eq!(
-        states,
-        [
-            State::Completed,
-            State::Failed,
-            State::Stopped,
-            State::Zombie
-        ]
-    );
-    world.pass(entry::RETENTION + SECOND);
-    assert_eq!((world.watchdog.len(), world.watchdog.names.len()), (0, 0));
-}
-
-#[test]
 fn a_name_that_comes_back_keeps_its_history_and_never_waits_for_ever() {
     let mut world = World::new(1);
     let id = world.start("a");
@@ -361,10 +335,10 @@ fn a_machine_that_slept_kills_nobody() {
         world.pass(20 * SECOND);
         for id in &ids {
             let (generation, now) = (world.generation(*id), world.moment());
-            let work = Work::default();
+            let (progress, work) = ((Ended::Progress, Duration::ZERO), Work::default());
             world
                 .watchdog
-                .turn_ends(*id, generation, Ended::Progress, work, now);
+                .turn_ends(*id, generation, progress, work, now);
         }
     }
     let now: Vec<_> = ids.iter().map(|id| world.generation(*id)).collect();
