@@ -4,12 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use futures_util::stream::{BoxStream, Stream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt, poll_fn};
 
 use super::engine::EngineError;
 use super::record::{self, Record};
 use super::transport::next_of_bundle;
 use super::verified::Verified;
+
+/// Bytes at which a chunk is enough.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 type Item = Result<Record, EngineError>;
 
@@ -44,12 +47,9 @@ impl Records {
         }
     }
 
-    /// As they come, at most `most` at once.
+    /// As they come, at most `most` at once, and few where they are large.
     pub fn chunks(self, most: usize) -> impl Stream<Item = Chunk> + Send + use<> {
-        self.ready_chunks(most).map(|records| Chunk {
-            proof: records.iter().any(Result::is_ok).then(Verified::seen),
-            records,
-        })
+        chunks_of(self, most)
     }
 
     /// The first record of what is left.
@@ -98,5 +98,83 @@ impl Stream for Records {
                 None => return Poll::Ready(None),
             }
         }
+    }
+}
+
+fn chunks_of(
+    items: impl Stream<Item = Item> + Send + Unpin,
+    most: usize,
+) -> impl Stream<Item = Chunk> + Send {
+    let mut items = items.fuse();
+    poll_fn(move |cx| {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while records.len() < most && bytes < CHUNK_BYTES {
+            let Poll::Ready(Some(item)) = items.poll_next_unpin(cx) else {
+                break;
+            };
+            bytes += item.as_ref().map_or(0, |record| record.payload.len());
+            records.push(item);
+        }
+        match records.is_empty() {
+            true if items.is_done() => Poll::Ready(None),
+            true => Poll::Pending,
+            false => Poll::Ready(Some(Chunk {
+                proof: records.iter().any(Result::is_ok).then(Verified::seen),
+                records,
+            })),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use bytes::Bytes;
+    use futures_util::{FutureExt, stream};
+
+    use super::super::record::{PART_BYTES, Stream};
+    use super::*;
+
+    fn record(bytes: usize) -> Item {
+        Ok(Record {
+            stream: Stream::Stdout,
+            time: 0,
+            payload: Bytes::from(vec![b'x'; bytes]),
+        })
+    }
+
+    /// How many records came at once.
+    fn sizes(records: Vec<Item>) -> Vec<(usize, bool)> {
+        let chunks = chunks_of(stream::iter(records), 512);
+        let sizes = chunks.map(|chunk| (chunk.records.len(), chunk.proof.is_some()));
+        sizes.collect().now_or_never().expect("all are there")
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_in_records_and_in_bytes() {
+        let small = iter::repeat_with(|| record(10)).take(1_000);
+        assert_eq!(sizes(small.collect()), [(512, true), (488, true)]);
+        let large = iter::repeat_with(|| record(PART_BYTES)).take(20);
+        assert_eq!(sizes(large.collect()), [(16, true), (4, true)]);
+        assert_eq!(sizes(Vec::new()), []);
+    }
+
+    #[test]
+    fn an_error_is_no_evidence_and_what_comes_later_comes_alone() {
+        let broken = || Err(EngineError::Protocol("of no use".to_owned()));
+        assert_eq!(sizes(vec![broken()]), [(1, false)]);
+        assert_eq!(sizes(vec![record(1), broken()]), [(2, true)]);
+        let (sender, receiver) = tokio::sync::mpsc::channel(9);
+        let waits = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let mut chunks = chunks_of(waits, 512);
+        assert!(chunks.next().now_or_never().is_none());
+        for _ in 0..2 {
+            sender.try_send(record(1)).expect("there is room");
+            let chunk = chunks.next().now_or_never().expect("it is there");
+            assert_eq!(chunk.expect("it goes on").records.len(), 1);
+        }
+        drop(sender);
+        assert!(chunks.next().now_or_never().expect("it ends").is_none());
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +16,13 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::budget::{ALL_RINGS_BYTES, Budget};
+use super::catch_up::{CatchUp, Handed, Held, Piece, Stretch};
 use super::container::{ContainerTask, Duty, Means};
 use super::log::{Ended, Log, ring_bytes};
 use super::slots::{Slot, Slots};
 use super::source::Source;
 use crate::docker::{Changes, Container, ContainerId, Engine, Inventory, Ledger, Reach};
-use crate::supervisor::{Breaker, Kind, Spec, Started, Supervisor};
+use crate::supervisor::{Breaker, Fenced, Kind, Spec, Started, Supervisor};
 use crate::tail::Settings;
 
 /// How logs are read and kept.
@@ -71,6 +73,8 @@ pub struct Registry {
     slots: Arc<Slots>,
     budget: Arc<Budget>,
     logs: Mutex<HashMap<ContainerId, Attended>>,
+    /// How many catch-ups there were.
+    catch_ups: AtomicU64,
 }
 
 /// A container that has a task.
@@ -137,6 +141,7 @@ impl Registry {
             slots: Slots::new(),
             budget: Arc::new(Budget::new(ALL_RINGS_BYTES)),
             logs: Mutex::default(),
+            catch_ups: AtomicU64::new(0),
         }
     }
 
@@ -244,6 +249,28 @@ impl Registry {
             }
         }
         log
+    }
+
+    /// Reads a stretch into `pieces`, for as long as what this gives lives.
+    pub(super) fn catch_up(&self, stretch: Stretch, pieces: mpsc::Sender<Piece>) -> Held {
+        let id = stretch.container.id;
+        let number = self.catch_ups.fetch_add(1, Ordering::Relaxed) + 1;
+        let spec = Spec {
+            name: format!("catch-up/{id}/{number}"),
+            kind: Kind::CatchUp,
+            container: Some(id.to_string()),
+        };
+        let handed = Arc::new(Fenced::new(Handed::nothing(stretch.from)));
+        let (source, slots, patience) = (self.source(), Arc::clone(&self.slots), self.patience);
+        let make = move |permit| {
+            let (handed, pieces) = ((Arc::clone(&handed), permit), pieces.clone());
+            let slot = Slot::new(Arc::clone(&slots));
+            let (source, stretch) = (source.clone(), stretch.clone());
+            CatchUp::new(source, stretch, handed, (pieces, slot), patience)
+        };
+        let (runtime, breaker) = (&self.tasks.runtime, Some(self.breaker.clone()));
+        let task = self.supervisor.start(spec, runtime, breaker, make);
+        Held::new(self.supervisor.clone(), task)
     }
 
     fn take_on(&self, container: &Arc<Container>, duty: Duty) -> Attended {

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Reads that are open at once.
@@ -36,57 +38,88 @@ impl Slots {
 }
 
 /// One subscriber's place among them.
-#[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
-    read: Option<OwnedSemaphorePermit>,
-    turn: Option<OwnedSemaphorePermit>,
+    read: Place,
+    turn: Place,
     /// Bytes of this turn.
     bytes: usize,
+}
+
+type Wait = BoxFuture<'static, Option<OwnedSemaphorePermit>>;
+
+/// A place in the line for one of few, or one of them.
+enum Place {
+    None,
+    Waiting(Wait),
+    /// Given back when it is dropped.
+    Taken {
+        _permit: Option<OwnedSemaphorePermit>,
+    },
+}
+
+impl Place {
+    /// Waits for it. Whoever stops waiting keeps its place in the line.
+    async fn take(&mut self, wait: impl FnOnce() -> Wait) {
+        if let Place::None = self {
+            *self = Place::Waiting(wait());
+        }
+        if let Place::Waiting(place) = self {
+            let permit = place.await;
+            *self = Place::Taken { _permit: permit };
+        }
+    }
 }
 
 impl Slot {
     pub(crate) fn new(slots: Arc<Slots>) -> Self {
         Self {
             slots,
-            read: None,
-            turn: None,
+            read: Place::None,
+            turn: Place::None,
             bytes: 0,
         }
     }
 
-    /// Waits until it may read, behind all who waited before.
+    /// Waits until it may read, behind all who waited before. Cancel safe: who waits
+    /// again goes on from its place.
     pub(crate) async fn take(&mut self) {
+        let slots = &self.slots;
         // Neither semaphore is ever closed.
-        if self.read.is_none() {
-            let reads = Arc::clone(&self.slots.reads);
-            let waiting = Waiting::of(&self.slots.waiting);
-            self.read = reads.acquire_owned().await.ok();
-            drop(waiting);
-        }
-        if self.turn.is_none() {
-            self.turn = Arc::clone(&self.slots.turns).acquire_owned().await.ok();
-            self.bytes = 0;
-        }
+        let read = || {
+            let (reads, waiting) = (Arc::clone(&slots.reads), Waiting::among(slots));
+            let wait = async move {
+                let read = reads.acquire_owned().await.ok();
+                drop(waiting);
+                read
+            };
+            wait.boxed()
+        };
+        let turn = || {
+            let turns = Arc::clone(&slots.turns);
+            async move { turns.acquire_owned().await.ok() }.boxed()
+        };
+        self.read.take(read).await;
+        self.turn.take(turn).await;
     }
 
-    /// Counts what was read; lets others go first where that was a turn.
-    pub(crate) async fn spend(&mut self, bytes: usize) {
+    /// Counts what was read; ends what is a whole turn.
+    pub(crate) fn spend(&mut self, bytes: usize) {
         self.bytes += bytes;
         if self.bytes >= TURN_BYTES {
             self.pause();
-            self.take().await;
         }
     }
 
     /// Ends the turn; the read stays open.
     pub(crate) fn pause(&mut self) {
-        self.turn = None;
+        (self.turn, self.bytes) = (Place::None, 0);
     }
 
     /// Ends the turn and the read.
     pub(crate) fn give_up(&mut self) {
-        (self.turn, self.read) = (None, None);
+        self.pause();
+        self.read = Place::None;
     }
 
     /// Whether others wait for a read.
@@ -96,25 +129,24 @@ impl Slot {
 }
 
 /// Counts one who waits, for as long as it does.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting(Arc<Slots>);
 
-impl<'a> Waiting<'a> {
-    fn of(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Waiting {
+    fn among(slots: &Arc<Slots>) -> Self {
+        slots.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(slots))
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
 
     fn taken(slots: &Arc<Slots>, count: usize) -> Vec<Slot> {
         let mut all: Vec<_> = (0..count).map(|_| Slot::new(Arc::clone(slots))).collect();
@@ -140,12 +172,31 @@ mod tests {
         let slots = Slots::new();
         let mut all = taken(&slots, TURNS);
         let mut late = Slot::new(Arc::clone(&slots));
-        let mut waiting = Box::pin(late.take());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(all[0].spend(TURN_BYTES - 1).now_or_never().is_some());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(all[0].spend(1).now_or_never().is_none());
-        assert!(waiting.as_mut().now_or_never().is_some());
+        assert!(late.take().now_or_never().is_none());
+        all[0].spend(TURN_BYTES - 1);
+        assert!(all[0].take().now_or_never().is_some());
+        assert!(late.take().now_or_never().is_none());
+        all[0].spend(1);
+        assert!(all[0].take().now_or_never().is_none());
+        assert!(late.take().now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_stops_waiting_for_a_moment_keeps_its_place() {
+        let slots = Slots::new();
+        let mut all = taken(&slots, TURNS);
+        let [mut first, mut second] = [(); 2].map(|()| Slot::new(Arc::clone(&slots)));
+        for _ in 0..3 {
+            assert!(first.take().now_or_never().is_none());
+            assert!(second.take().now_or_never().is_none());
+        }
+        all[0].pause();
+        assert!(second.take().now_or_never().is_none(), "it came second");
+        assert!(first.take().now_or_never().is_some());
+        // Whoever gives up leaves its place to the next.
+        all[1].pause();
+        second.give_up();
+        assert!(all[1].take().now_or_never().is_some());
     }
 
     #[test]
@@ -158,12 +209,11 @@ mod tests {
             all.push(slot);
         }
         let mut late = Slot::new(Arc::clone(&slots));
-        let mut waiting = Box::pin(late.take());
         assert!(!all[0].is_wanted());
-        assert!(waiting.as_mut().now_or_never().is_none());
+        assert!(late.take().now_or_never().is_none());
         assert!(all[0].is_wanted());
         all[0].give_up();
-        assert!(waiting.as_mut().now_or_never().is_some());
+        assert!(late.take().now_or_never().is_some());
         assert!(!all[1].is_wanted());
     }
 }

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::config;
 use crate::docker::Connector;
 use crate::hub::{Content, Item, OpenError, Registry, Subscription};
-use crate::supervisor::{State, Status, Supervisor};
+use crate::supervisor::{Reason, State, Status, Supervisor, Termination};
 use crate::tail::From;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -111,16 +111,20 @@ impl World {
         found.unwrap_or_else(|| panic!("{name} was not started"))
     }
 
-    /// Names of the tasks that were ever replaced, or ended.
+    /// Names of the tasks that were ever replaced, or ended before their work was done.
     fn replaced(&self) -> Vec<String> {
-        let ended = |status: &Status| status.restarts > 0 || !status.terminations.is_empty();
+        let done = |end: &Termination| end.reason == Reason::Completed;
+        let ended = |status: &Status| status.restarts > 0 || !status.terminations.iter().all(done);
         let all = self.statuses().into_iter().filter(ended);
         all.map(|status| status.spec.name).collect()
     }
 
     /// Whether every task does what it is for.
     fn is_well(&self) -> bool {
-        let well = |status: &Status| matches!(status.state, State::Running | State::Waiting);
+        let well = |status: &Status| {
+            let is_done = status.state == State::Completed;
+            is_done || matches!(status.state, State::Running | State::Waiting)
+        };
         self.statuses().iter().all(well) && self.supervisor.is_alive()
     }
 

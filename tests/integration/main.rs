@@ -11,6 +11,7 @@
 mod ancestor;
 mod architecture;
 mod bare;
+mod catch_ups;
 mod cost;
 mod counts;
 mod engines;

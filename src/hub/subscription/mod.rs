@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::catch_up::{AHEAD, Piece, Stretch, catch_up};
+use super::catch_up::{AHEAD, Held, Piece, Stretch};
 use super::following::Following;
 use super::lifecycle::Lifecycle;
 use super::log::{Ended, Head, Read};
@@ -81,8 +80,7 @@ enum Mode {
         pieces: mpsc::Receiver<Piece>,
         /// Where the ring is to be met; `None`: the stretch's end is the end.
         join: Option<Head>,
-        /// Ends the read, and with it its connection, when it is dropped.
-        _task: Abort,
+        task: Held,
     },
     Live {
         seq: u64,
@@ -95,15 +93,6 @@ enum Mode {
     /// The log ended before all was read, which is to be told.
     CutOff(Ended),
     Over(Item),
-}
-
-#[derive(Debug)]
-struct Abort(AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Subscription {
@@ -170,7 +159,7 @@ impl Subscription {
                 }
                 self.take_live().await
             }
-            Mode::CatchingUp { pieces, .. } => match pieces.recv().await {
+            Mode::CatchingUp { pieces, task, .. } => match pieces.recv().await {
                 Some(Piece::Located(position)) => {
                     self.reached(position);
                     None
@@ -179,8 +168,12 @@ impl Subscription {
                     self.reached(unit.after);
                     Some(Item::Unit(Arc::new(unit)))
                 }
-                Some(Piece::Done(position)) => self.caught_up(position).await,
+                Some(Piece::Done(position)) => {
+                    task.let_end();
+                    self.caught_up(position).await
+                }
                 Some(Piece::Ended(ended)) => {
+                    task.let_end();
                     self.cut_off(ended);
                     None
                 }
@@ -323,14 +316,10 @@ impl Subscription {
             closed: join.is_some_and(|head| head.position.open == OpenLines::default()),
             settings: self.registry.settings_for(&self.container),
         };
-        let source = self.registry.source();
-        let task = self
-            .registry
-            .spawn(catch_up(source, stretch, self.registry.slot(), sender));
         self.mode = Mode::CatchingUp {
+            task: self.registry.catch_up(stretch, sender),
             pieces,
             join,
-            _task: Abort(task),
         };
     }
 

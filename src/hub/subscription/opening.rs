@@ -106,7 +106,7 @@ impl Subscription {
     /// # Errors
     /// The engine is away, or the log cannot be read; that comes as an item too.
     pub async fn located(&mut self) -> Result<(), OpenError> {
-        let Mode::CatchingUp { pieces, .. } = &mut self.mode else {
+        let Mode::CatchingUp { pieces, task, .. } = &mut self.mode else {
             return Ok(());
         };
         let mut reach = self.registry.reach();
@@ -117,6 +117,7 @@ impl Subscription {
         match piece {
             Some(Piece::Located(position)) => self.reached(position),
             Some(Piece::Ended(ended)) => {
+                task.let_end();
                 self.cut_off(ended.clone());
                 return Err(OpenError::Ended(ended));
             }

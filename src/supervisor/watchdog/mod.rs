@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::status::{Reason, State, Status};
-use super::task::{Failure, Spec, Work};
+use super::task::{Failure, Kind, Spec, Work};
 use super::timings::Timings;
 use clock::Clock;
 use entry::{Due, Entry};
@@ -19,8 +19,8 @@ use entry::{Due, Entry};
 /// not asked by everybody in one moment.
 const START_INTERVAL: Duration = Duration::from_millis(2);
 const BURST: u32 = 250;
-/// Tasks that are over and remembered, at most.
-const REMEMBERED: usize = 1_000;
+/// Tasks that are over and remembered, at most: of catch-ups, and of others.
+const REMEMBERED: [usize; 2] = [100, 1_000];
 
 /// A moment: on the process's monotonic clock, and on the wall for display.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +65,7 @@ pub(super) struct Watchdog {
     tasks: BTreeMap<TaskId, Entry>,
     names: HashMap<String, TaskId>,
     pending: VecDeque<TaskId>,
+    at_once: VecDeque<TaskId>,
     /// Generations that could not be aborted.
     zombies: BTreeSet<u64>,
     clock: Clock,
@@ -86,6 +87,7 @@ impl Watchdog {
             tasks: BTreeMap::new(),
             names: HashMap::new(),
             pending: VecDeque::new(),
+            at_once: VecDeque::new(),
             zombies: BTreeSet::new(),
             clock: Clock::default(),
             rng: fastrand::Rng::with_seed(seed),
@@ -142,7 +144,7 @@ impl Watchdog {
                 && entry.want()
                 && !self.pending.contains(&id)
             {
-                self.pending.push_back(id);
+                self.queue(id);
             }
             return id;
         }
@@ -150,8 +152,18 @@ impl Watchdog {
         self.names.insert(spec.name.clone(), self.next_id);
         let entry = Entry::new(spec, &self.timings);
         self.tasks.insert(self.next_id, entry);
-        self.pending.push_back(self.next_id);
+        self.queue(self.next_id);
         self.next_id
+    }
+
+    /// It starts when the rate of starts allows. Catch-ups do at once: who waits for
+    /// one did nothing to the engine, and what they may do is limited by their slots.
+    fn queue(&mut self, id: TaskId) {
+        let kind = self.tasks.get(&id).map(|entry| entry.spec.kind);
+        match kind == Some(Kind::CatchUp) {
+            true => self.at_once.push_back(id),
+            false => self.pending.push_back(id),
+        }
     }
 
     /// A task is no longer wanted.
@@ -171,7 +183,7 @@ impl Watchdog {
         if let Some(entry) = self.tasks.get_mut(&id).filter(waits) {
             entry.want();
             self.version += 1;
-            self.pending.push_back(id);
+            self.queue(id);
         }
     }
 
@@ -239,19 +251,26 @@ impl Watchdog {
         if now.at >= self.due || now.at >= self.swept + self.timings.sweep {
             self.sweep(now, &mut actions);
         }
+        while let Some(id) = self.at_once.pop_front() {
+            actions.extend(self.begin(id, now));
+        }
         while self.slot <= now.at + START_INTERVAL * BURST
             && let Some(id) = self.pending.pop_front()
         {
             self.slot = self.slot.max(now.at) + START_INTERVAL;
-            self.generations += 1;
-            let generation = self.generations;
-            let waits = |entry: &&mut Entry| entry.state == State::Pending;
-            if self.tasks.get_mut(&id).filter(waits).is_some() {
-                self.change(id, |entry| entry.begin(generation, now));
-                actions.push(Action::Start(id, generation));
-            }
+            actions.extend(self.begin(id, now));
         }
         actions
+    }
+
+    /// Begins a generation, unless it is no longer wanted.
+    fn begin(&mut self, id: TaskId, now: Moment) -> Option<Action> {
+        let waits = |entry: &&Entry| entry.state == State::Pending;
+        self.tasks.get(&id).filter(waits)?;
+        self.generations += 1;
+        let generation = self.generations;
+        self.change(id, |entry| entry.begin(generation, now));
+        Some(Action::Start(id, generation))
     }
 
     /// All tasks, in no order that means anything.
@@ -263,19 +282,20 @@ impl Watchdog {
 
     fn sweep(&mut self, now: Moment, actions: &mut Vec<Action>) {
         self.swept = now.at;
-        let mut gone = Vec::new();
+        let (mut gone, mut starts) = (Vec::new(), Vec::new());
         for (id, entry) in &mut self.tasks {
             let due = entry.act(now, &self.timings, &mut self.rng);
             self.version += u64::from(due.is_some());
             match due {
                 None => {}
                 Some(Due::Act(action)) => actions.push(action),
-                Some(Due::Start) => self.pending.push_back(*id),
+                Some(Due::Start) => starts.push(*id),
                 Some(Due::Zombie(generation)) => drop(self.zombies.insert(generation)),
                 Some(Due::Forget) => gone.push(*id),
             }
         }
         gone.into_iter().for_each(|id| self.forget(id));
+        starts.into_iter().for_each(|id| self.queue(id));
         let due = self
             .tasks
             .values()
@@ -291,14 +311,18 @@ impl Watchdog {
 
     /// Forgets the oldest of too many that are over.
     fn bound(&mut self) {
-        let over = self.tasks.iter().filter(|(_, entry)| entry.is_over());
-        if over.clone().count() > REMEMBERED {
-            let due = |(_, entry): &(&TaskId, &Entry)| {
-                let due = entry.due(&self.timings);
-                due.unwrap_or(Duration::MAX)
-            };
-            let oldest = over.min_by_key(due).map(|(id, _)| *id);
-            oldest.into_iter().for_each(|id| self.forget(id));
+        for (catch_ups, most) in [true, false].into_iter().zip(REMEMBERED) {
+            let is_one = |entry: &Entry| (entry.spec.kind == Kind::CatchUp) == catch_ups;
+            let over = self.tasks.iter();
+            let over = over.filter(|(_, entry)| entry.is_over() && is_one(entry));
+            if over.clone().count() > most {
+                let due = |(_, entry): &(&TaskId, &Entry)| {
+                    let due = entry.due(&self.timings);
+                    due.unwrap_or(Duration::MAX)
+                };
+                let oldest = over.min_by_key(due).map(|(id, _)| *id);
+                oldest.into_iter().for_each(|id| self.forget(id));
+            }
         }
     }
 

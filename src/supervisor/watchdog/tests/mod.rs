@@ -367,6 +367,6 @@ fn what_is_remembered_of_the_past_is_bounded() {
         let id = world.start(&n.to_string());
         world.pass(Duration::from_millis(20));
         world.end(id, Outcome::Completed);
-        assert!(world.watchdog.len() <= REMEMBERED + 1);
+        assert!(world.watchdog.len() <= REMEMBERED[1] + 1);
     }
 }
