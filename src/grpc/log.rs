@@ -70,13 +70,13 @@ impl proto::log_service_server::LogService for Server {
             reach: self.registry().reach(),
         };
         let (outlet, body) = outlet(deadline, self.draining(), latency);
-        let beginning = Beginning {
+        let beginning = Box::new(Beginning {
             opened,
             subscriptions,
             gaps: opening.gaps,
             unreadable: opening.unreadable,
             lost,
-        };
+        });
         let joins = Joins {
             registry: Arc::clone(self.registry()),
             membership: opening.membership,

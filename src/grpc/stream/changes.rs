@@ -18,7 +18,8 @@ impl Writer {
     /// is sent behind this may say so.
     pub(super) async fn settle(&mut self) -> Step {
         match self.terms.follow && self.joins.knowledge.has_news() {
-            true => self.hear().await,
+            // Rare, and large: see `Writer::run`.
+            true => Box::pin(self.hear()).await,
             false => Ok(None),
         }
     }

@@ -18,6 +18,14 @@ impl Writer {
         }
         match item {
             Item::Unit(unit) => self.unit(&id, &unit).await,
+            // Rare, and large: see `Writer::run`.
+            item => Box::pin(self.other(id, item, place)).await,
+        }
+    }
+
+    async fn other(&mut self, id: ContainerId, item: Item, place: Place) -> Step {
+        match item {
+            Item::Unit(_) | Item::Complete => Ok(None),
             Item::CaughtUp => self.live(&id, place).await,
             Item::FellBehind if self.terms.disconnect => Ok(Some(End::FELL_BEHIND)),
             Item::FellBehind => {
@@ -34,7 +42,6 @@ impl Writer {
                     }
                 }
             }
-            Item::Complete => Ok(None),
             Item::Ended(Ended::Removed) => {
                 self.left(&id, ContainerChangeKind::Removed, String::new())
                     .await

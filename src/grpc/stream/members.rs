@@ -51,6 +51,12 @@ impl Member {
         !self.caught_up || self.fell_behind
     }
 
+    /// Whether it is behind, unfinished and awaited.
+    fn states(&self) -> [bool; 3] {
+        let awaited = self.first && !self.caught_up;
+        [self.is_behind(), self.is_unfinished(), awaited]
+    }
+
     /// Whether it runs, or will by itself, or is not read to its end.
     fn is_unfinished(&self) -> bool {
         let between_runs = self.container.state == State::Restarting;
@@ -61,7 +67,8 @@ impl Member {
 /// Members by container. Questions about all of them cost nothing.
 #[derive(Default)]
 pub(super) struct Members {
-    all: BTreeMap<ContainerId, Member>,
+    /// Boxed, as a map has room for eleven from the first on.
+    all: BTreeMap<ContainerId, Box<Member>>,
     behind: usize,
     unfinished: usize,
     /// Of the opening, and not live yet.
@@ -70,18 +77,18 @@ pub(super) struct Members {
 
 impl Members {
     pub(super) fn add(&mut self, member: Member) {
-        self.count(&member, true);
-        self.all.insert(member.container.id, member);
+        self.count(member.states(), true);
+        self.all.insert(member.container.id, Box::new(member));
     }
 
     pub(super) fn remove(&mut self, id: &ContainerId) -> Option<Member> {
         let member = self.all.remove(id)?;
-        self.count(&member, false);
-        Some(member)
+        self.count(member.states(), false);
+        Some(*member)
     }
 
     pub(super) fn get(&self, id: &ContainerId) -> Option<&Member> {
-        self.all.get(id)
+        self.all.get(id).map(|member| &**member)
     }
 
     /// Changes a member; `None`: it is none.
@@ -90,19 +97,19 @@ impl Members {
         id: &ContainerId,
         change: impl FnOnce(&mut Member) -> T,
     ) -> Option<T> {
-        let mut member = self.remove(id)?;
-        let changed = change(&mut member);
-        self.add(member);
+        let member = self.all.get_mut(id)?;
+        let before = member.states();
+        let changed = change(member);
+        let after = member.states();
+        self.count(before, false);
+        self.count(after, true);
         Some(changed)
     }
 
-    fn count(&mut self, member: &Member, comes: bool) {
-        let awaits = member.first && !member.caught_up;
-        for (count, is_one) in [
-            (&mut self.behind, member.is_behind()),
-            (&mut self.unfinished, member.is_unfinished()),
-            (&mut self.awaited, awaits),
-        ] {
+    /// One more is in these states, or one less.
+    fn count(&mut self, states: [bool; 3], comes: bool) {
+        let counts = [&mut self.behind, &mut self.unfinished, &mut self.awaited];
+        for (count, is_one) in counts.into_iter().zip(states) {
             match comes {
                 true => *count += usize::from(is_one),
                 false => *count -= usize::from(is_one),
@@ -111,7 +118,7 @@ impl Members {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.all.values_mut()
+        self.all.values_mut().map(|member| &mut **member)
     }
 
     pub(super) fn len(&self) -> usize {

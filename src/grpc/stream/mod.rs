@@ -59,7 +59,7 @@ pub(crate) struct Joins {
 }
 
 /// Serves a stream to its end.
-pub(crate) async fn stream(outlet: Outlet, beginning: Beginning, joins: Joins, terms: Terms) {
+pub(crate) async fn stream(outlet: Outlet, beginning: Box<Beginning>, joins: Joins, terms: Terms) {
     let mut writer = Writer {
         outlet,
         members: Members::default(),
@@ -95,15 +95,16 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(&mut self, beginning: Beginning) -> Result<End, Gone> {
-        match self.begin(beginning).await? {
+    async fn run(&mut self, beginning: Box<Beginning>) -> Result<End, Gone> {
+        // What is rare is boxed: else every stream would have its room for ever.
+        match Box::pin(self.begin(beginning)).await? {
             Some(end) => Ok(end),
             None => self.merge().await,
         }
     }
 
     /// Tells who is a member, and whoever would be.
-    async fn begin(&mut self, beginning: Beginning) -> Step {
+    async fn begin(&mut self, beginning: Box<Beginning>) -> Step {
         let mut opened = beginning.opened;
         let (mut bytes, mut others) = (opened.encoded_len(), Vec::new());
         for subscription in beginning.subscriptions {
@@ -172,13 +173,13 @@ impl Writer {
                 () = at(lost_at) => return Ok(End::ENGINE_LOST),
                 () = at(until), if self.members.are_live() => return Ok(End::COMPLETED),
                 () = at(self.outlet.due()) => self.outlet.flush().await?,
-                _ = progress.tick() => self.progress().await?,
+                _ = progress.tick() => Box::pin(self.progress()).await?,
                 Ok(()) = reach.changed() => {
                     let here = reach.borrow_and_update().is_here();
-                    self.engine(here, &mut lost_at).await?
+                    Box::pin(self.engine(here, &mut lost_at)).await?
                 }
                 () = self.joins.knowledge.changed(), if self.terms.follow => {
-                    self.hear().await?
+                    Box::pin(self.hear()).await?
                 }
                 brought = self.items.next(), if !self.items.is_empty() => match brought {
                     Some(brought) => self.brought(brought).await?,
@@ -299,14 +300,14 @@ fn joined(member: proto::Member, time: Option<i64>) -> Event {
 
 /// All that a subscription brings, to its end.
 fn brought(subscription: Subscription) -> BoxStream<'static, Brought> {
-    let next = |subscription: Option<Subscription>| async {
+    let next = |subscription: Option<Box<Subscription>>| async {
         let mut subscription = subscription?;
         let item = subscription.next().await;
         let over = matches!(item, Item::Complete | Item::Ended(_));
         let brought = (subscription.container().id, item, subscription.place());
         Some((brought, (!over).then_some(subscription)))
     };
-    unfold(Some(subscription), next).boxed()
+    unfold(Some(Box::new(subscription)), next).boxed()
 }
 
 /// When nothing stamped before `until` is to be expected any more.
