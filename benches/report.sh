@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs the benches, keeps what they measure in benches/results, prints the README's tables and draws the plots.
+# Runs the benches, keeps what they measure in benches/results, prints the tables, puts them into the README and draws the
+# plots.
 #
-# benches/report.sh [PART…]   all parts, or some (their names stand in fan_out/main.rs and micro/main.rs)
+# benches/report.sh [PART…]   all parts, or some (their names stand in fan_out/main.rs and micro/main.rs); what the others
+#                             measured before is kept
 # benches/report.sh --draw    tables and plots from the results that are there
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +25,5 @@ if [ "${1:-}" != --draw ]; then
     rm -f "$PULSETAIL_RESULTS"
     cargo bench --locked --bench micro -- "$@"
     cargo bench --locked --bench fan_out -- "$@"
-    mv "$PULSETAIL_RESULTS" "$RESULTS/results.csv"
 fi
-"$CACHE/plots/bin/python" benches/report.py "$RESULTS"
+"$CACHE/plots/bin/python" benches/report.py "$RESULTS" README.md

@@ -95,10 +95,11 @@ fn main() {
         return;
     }
     let mut results = Results::of("micro");
-    let wanted = std::env::args()
-        .nth(1)
-        .filter(|name| !name.starts_with("--"));
-    let is_wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    let wanted: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     for _ in 0..REPEATS {
         if is_wanted("source") {
             source::measure(&mut results);
