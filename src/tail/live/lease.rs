@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::super::anchor::{Finder, index};
-use super::super::{Delivery, Next, WIDEN, WINDOW};
+use super::super::anchor::index;
+use super::super::{Delivery, Next, Verified, WIDEN, WINDOW};
 use super::{Live, Phase, SEEK_SILENCE};
 use crate::docker::{Record, Tail};
 
@@ -15,9 +15,78 @@ const MAX_SEEK_SILENCE: Duration = Duration::from_secs(4);
 const STALL: Duration = Duration::from_secs(1);
 
 impl Live {
+    /// A record of a lease before what is to come. What was stored as it was opened
+    /// comes in file order, as a snapshot does.
+    pub(super) fn on_known_record(
+        &mut self,
+        record: &Record,
+        now: Duration,
+        out: &mut Vec<Delivery>,
+    ) -> Next {
+        let Phase::Seek { search, left } = &mut self.phase else {
+            return Next::More;
+        };
+        *left -= 1;
+        let (left, found, at) = (*left, search.is_at(record), search.at);
+        if !found {
+            self.deadline = Some(now + self.seek_silence);
+            return if left == 0 { self.missed() } else { Next::More };
+        }
+        match self.doubt.walk(at) {
+            Some(_) if left == 0 => return self.missed(),
+            Some(walk) => {
+                let walk = Box::new(walk);
+                self.enter(Phase::Compare { walk, left }, Some(now + self.seek_silence));
+            }
+            None => self.read_on(left, now, out),
+        }
+        Next::More
+    }
+
+    /// A record of a lease that was not verified, or had been skipped.
+    pub(super) fn on_doubtful_record(
+        &mut self,
+        record: Record,
+        now: Duration,
+        out: &mut Vec<Delivery>,
+    ) -> Next {
+        let Phase::Compare { walk, left } = &mut self.phase else {
+            return Next::More;
+        };
+        *left -= 1;
+        let left = *left;
+        walk.step(record, &mut self.doubt, self.taken, out);
+        if self.doubt.pending() > 0 {
+            if left == 0 {
+                return self.missed();
+            }
+            self.deadline = Some(now + self.seek_silence);
+        } else if let Phase::Compare { walk, .. } =
+            std::mem::replace(&mut self.phase, Phase::Resting)
+        {
+            self.adopt(*walk);
+            self.read_on(left, now, out);
+        }
+        Next::More
+    }
+
+    /// Of the records that may have been stored before the lease was opened, so many
+    /// are still to come.
+    fn read_on(&mut self, left: u32, now: Duration, out: &mut Vec<Delivery>) {
+        if left == 0 {
+            out.push(Delivery::Verified);
+        }
+        self.read(Some(left), now);
+    }
+
     /// A record of a lease behind the anchor. A stream that goes back or repeats
     /// is not trusted: file order decides.
-    pub(super) fn on_new_record(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
+    pub(super) fn on_new_record(
+        &mut self,
+        record: Record,
+        now: Duration,
+        out: &mut Vec<Delivery>,
+    ) -> Next {
         let goes_back = match self.tracker.last_of(record.stream) {
             Some(last) => {
                 let repeats = last.ends_line && !self.settings.dialect.stamps_repeat;
@@ -47,14 +116,17 @@ impl Live {
             Phase::Read { left, .. } => left,
             _ => None,
         };
-        let left = left.and_then(|left| left.checked_sub(1));
+        if left == Some(1) {
+            out.push(Delivery::Verified);
+        }
+        let left = left.filter(|left| *left > 1).map(|left| left - 1);
         self.phase = Phase::Read {
             fresh: true,
             suspect: false,
             left,
         };
         match self.doubt.is_full() {
-            true => self.resync(),
+            true => self.rotate(now),
             false => Next::More,
         }
     }
@@ -90,7 +162,16 @@ impl Live {
         Next::More
     }
 
-    /// Opens a lease that overlaps what was read.
+    /// Drops the lease for another, which brings again what is in doubt.
+    pub(super) fn rotate(&mut self, now: Duration) -> Next {
+        match self.doubt.verified() {
+            // Whether that is still there only a whole snapshot can tell.
+            Some(Verified { anchor: None, .. }) => self.resync(),
+            _ => self.open(now),
+        }
+    }
+
+    /// Opens a lease that overlaps what was read, back to the last verified record.
     pub(super) fn open(&mut self, now: Duration) -> Next {
         (self.ended, self.stopped) = (false, false);
         (self.stalled, self.drained) = (false, false);
@@ -99,12 +180,10 @@ impl Live {
             self.read(None, now);
             return Next::Lease(Tail::All);
         };
-        let phase = Phase::Seek {
-            finder: Finder::new(anchor, false),
-            left: self.overlap,
-        };
-        self.enter(phase, Some(now + self.seek_silence));
-        Next::Lease(Tail::Last(self.overlap))
+        let left = self.overlap.max(self.window());
+        let search = self.search(anchor, false);
+        self.enter(Phase::Seek { search, left }, Some(now + self.seek_silence));
+        Next::Lease(Tail::Last(left))
     }
 
     pub(super) fn read(&mut self, left: Option<u32>, now: Duration) {

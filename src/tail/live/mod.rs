@@ -11,12 +11,12 @@ mod resync;
 
 use std::time::Duration;
 
-use super::anchor::{Finder, Tracker, index};
-use super::doubt::{Doubt, Skips};
+use super::anchor::{Tracker, index};
+use super::doubt::{Doubt, Skips, Walk};
 use super::line::{Dialect, Joiner};
 use super::{Delivery, Event, Gap, GapCause, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Stream, Tail};
-use resync::Pass;
+use resync::{Pass, Search};
 
 /// A lease silent for so long before its anchor came will not bring it.
 const SEEK_SILENCE: Duration = Duration::from_millis(250);
@@ -77,9 +77,14 @@ enum Phase {
         seen: u32,
         starts: [bool; 3],
     },
-    /// A lease whose records are known until the anchor has come.
+    /// A lease whose records are known until the last verified one has come.
     Seek {
-        finder: Finder,
+        search: Search,
+        left: u32,
+    },
+    /// A lease that brings again what was not verified.
+    Compare {
+        walk: Box<Walk>,
         left: u32,
     },
     /// A lease whose records are new.
@@ -133,7 +138,8 @@ impl Live {
                 Phase::Resync {
                     pass: Pass::Compare(walk),
                     ..
-                } => Some(walk.verified(&self.doubt)),
+                }
+                | Phase::Compare { walk, .. } => Some(walk.verified(&self.doubt)),
                 _ => self.doubt.verified(),
             },
         }
@@ -190,19 +196,9 @@ impl Live {
                 self.joiner.push(record, &mut |_| ());
                 Next::More
             }
-            Phase::Seek { finder, left } => {
-                *left -= 1;
-                if finder.is_at(&record) {
-                    let left = Some(*left);
-                    self.read(left, now);
-                } else if *left == 0 {
-                    return self.missed();
-                } else {
-                    self.deadline = Some(now + self.seek_silence);
-                }
-                Next::More
-            }
-            Phase::Read { .. } => self.on_new_record(record, out),
+            Phase::Seek { .. } => self.on_known_record(&record, now, out),
+            Phase::Compare { .. } => self.on_doubtful_record(record, now, out),
+            Phase::Read { .. } => self.on_new_record(record, now, out),
             Phase::Resync { .. } => self.on_stored(record, out),
             Phase::Asking | Phase::Resting => Next::More,
         }
@@ -222,7 +218,7 @@ impl Live {
                 let want = want * WIDEN;
                 self.orient(want)
             }
-            Phase::Seek { .. } | Phase::Read { .. } => {
+            Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } => {
                 self.ended = true;
                 self.drained = matches!(self.phase, Phase::Read { .. });
                 self.resync()
@@ -253,7 +249,7 @@ impl Live {
             Phase::Orient { .. } => self.orient(WINDOW),
             Phase::Resting => Next::Rest,
             // A lease that breaks may have ended with its container.
-            Phase::Seek { .. } | Phase::Read { .. } | Phase::Asking => {
+            Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } | Phase::Asking => {
                 self.ended = true;
                 self.drained = matches!(self.phase, Phase::Asking) && self.drained;
                 self.resync()
@@ -283,16 +279,18 @@ impl Live {
 
     fn on_elapsed(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match self.phase {
-            Phase::Seek { .. } => self.missed(),
+            Phase::Seek { .. } | Phase::Compare { .. } => self.missed(),
             Phase::Read {
-                fresh: true, left, ..
+                fresh: true,
+                left: None,
+                ..
             } => {
-                if left.is_none() && self.doubt.is_empty() {
+                if self.doubt.is_empty() {
                     out.push(Delivery::Verified);
-                    return self.open(now);
                 }
-                self.resync()
+                self.rotate(now)
             }
+            Phase::Read { fresh: true, .. } => self.resync(),
             Phase::Read { suspect: true, .. } => {
                 out.push(Delivery::Replaced);
                 self.stalled = true;

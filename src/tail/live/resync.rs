@@ -37,7 +37,7 @@ pub(super) struct Search {
     /// `None`: that is the log's beginning.
     base: Option<Finder>,
     /// The last record read.
-    at: Finder,
+    pub(super) at: Finder,
     at_seen: bool,
     /// The first record of the snapshot.
     oldest: Option<Anchor>,
@@ -48,7 +48,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    fn is_at(&mut self, record: &Record) -> bool {
+    pub(super) fn is_at(&mut self, record: &Record) -> bool {
         self.oldest
             .get_or_insert_with(|| Tracker::default().push(record));
         if !self.at_seen {
@@ -135,13 +135,21 @@ impl Live {
 
     /// Looks at what is stored, from the last verified record on.
     pub(super) fn resync(&mut self) -> Next {
-        if let Phase::Resync { pass, .. } = &mut self.phase
-            && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
-        {
-            self.doubt.interrupted(*walk);
+        match std::mem::replace(&mut self.phase, Phase::Resting) {
+            Phase::Compare { walk, .. }
+            | Phase::Resync {
+                pass: Pass::Compare(walk),
+                ..
+            } => self.doubt.interrupted(*walk),
+            _ => {}
         }
-        let since = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
-        self.find(Tail::Last(WINDOW.saturating_add(since)))
+        self.find(Tail::Last(self.window()))
+    }
+
+    /// How far back the last verified record is, and some that may come meanwhile.
+    pub(super) fn window(&self) -> u32 {
+        let doubtful = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
+        WINDOW.saturating_add(doubtful)
     }
 
     fn find(&mut self, tail: Tail) -> Next {
@@ -149,19 +157,24 @@ impl Live {
         let Some(at) = self.tracker.anchor() else {
             return self.snapshot(Tail::All, Pass::Deliver);
         };
+        let search = self.search(at, whole);
+        self.snapshot(tail, Pass::Find(search))
+    }
+
+    /// Looks for what is verified before `at`, the last record read.
+    pub(super) fn search(&self, at: Anchor, whole: bool) -> Search {
         let base = match self.doubt.verified() {
             Some(verified) => verified.anchor,
             None => Some(at),
         };
-        let search = Search {
+        Search {
             base: base.map(|base| Finder::new(base, whole)),
             at: Finder::new(at, whole),
             at_seen: false,
             oldest: None,
             stored: Behind::default(),
             bytes: 0,
-        };
-        self.snapshot(tail, Pass::Find(search))
+        }
     }
 
     fn not_found(&mut self, tail: Tail, seen: u32, search: Search) -> Next {
@@ -228,15 +241,20 @@ impl Live {
         if let Phase::Resync { pass, .. } = &mut self.phase
             && let Pass::Compare(walk) = std::mem::replace(pass, Pass::Deliver)
         {
-            self.tracker.adopt(&walk.tracker);
-            // Otherwise ours knows more: beginnings that are deleted meanwhile.
-            if walk.mends_open_line() {
-                self.joiner = walk.joiner;
-            }
-            self.doubt.clear();
-            if let Some(at) = self.tracker.anchor() {
-                self.doubt.ordered_up_to(at.time);
-            }
+            self.adopt(*walk);
+        }
+    }
+
+    /// All that was brought is verified.
+    pub(super) fn adopt(&mut self, walk: Walk) {
+        self.tracker.adopt(&walk.tracker);
+        // Otherwise ours knows more: beginnings that are deleted meanwhile.
+        if walk.mends_open_line() {
+            self.joiner = walk.joiner;
+        }
+        self.doubt.clear();
+        if let Some(at) = self.tracker.anchor() {
+            self.doubt.ordered_up_to(at.time);
         }
     }
 

@@ -22,10 +22,11 @@ pub(super) enum Reading {
         at: usize,
         end: usize,
     },
-    /// `base`: what was retained when it was opened. `limit`: end of the run it
-    /// follows, once that is over.
+    /// `base..stored`: what was retained when it was opened; it comes once and in
+    /// order. `limit`: end of the run it follows, once that is over.
     Lease {
         base: usize,
+        stored: usize,
         at: usize,
         limit: Option<usize>,
         stalled: bool,
@@ -53,6 +54,8 @@ pub(super) struct Driver {
     pub(super) segments: Vec<Segment>,
     pub(super) paths: Paths,
     pub(super) requests: usize,
+    /// Records that were read and not delivered.
+    pub(super) again: u64,
     /// Records that leases left out.
     pub(super) skipped: HashSet<usize>,
     pub(super) reading: Reading,
@@ -82,6 +85,7 @@ impl Driver {
             segments: Vec::new(),
             paths: Paths::default(),
             requests: 0,
+            again: 0,
             skipped: HashSet::new(),
             reading: Reading::Rest,
             probing: false,
@@ -204,63 +208,29 @@ impl Driver {
         }
     }
 
-    /// Only what the guard can see: a record that is not behind the last one of
-    /// its stream, or of the log, and no part in a line.
-    pub(super) fn go_back(&mut self, to: &dyn Fn(usize) -> usize, once: bool) {
-        let oriented = self.live.is_oriented();
-        let read = oriented.then(|| self.at(self.live.position())).flatten();
-        let Reading::Lease {
-            base,
-            at,
-            stalled: false,
-            ..
-        } = &mut self.reading
-        else {
-            return;
-        };
-        let Some(newest) = self.log.records[*base..*at].last() else {
-            return;
-        };
-        let back = *base + to(*at - *base);
-        let record = &self.log.records[back];
-        let mut of_stream = self.log.records[..*at].iter().rev();
-        let last = of_stream
-            .find(|r| r.stream == record.stream)
-            .expect("itself");
-        let repeats = record.time == last.time && last.ends_line();
-        let seen = record.time <= newest.time && (record.time < last.time || repeats);
-        let between = [back, *at]
-            .into_iter()
-            .all(|at| self.log.is_between_lines(at));
-        if seen && between {
-            // Before the anchor has come, what is repeated alone makes a skip.
-            match once {
-                true if read.is_none_or(|read| read + 1 != *at) => return,
-                true => {}
-                false => *at = back + 1,
-            }
-            self.feed(Event::Record(self.log.records[back].clone()));
-        }
-    }
-
-    fn feed(&mut self, event: Event) {
+    pub(super) fn feed(&mut self, event: Event) {
         self.started &= !matches!(event, Event::Running | Event::Stopped);
         let (before, oriented) = (self.live.position(), self.live.is_oriented());
         self.paths.runs_over += u64::from(event == Event::Stopped);
-        let from_lease = matches!(event, Event::Record(_));
+        let (is_record, taken) = (matches!(event, Event::Record(_)), self.live.taken());
+        let by_lease = is_record && matches!(self.reading, Reading::Lease { .. });
         let mut out = Vec::new();
         let next = self.live.on(event, self.now, &mut out);
+        self.again += u64::from(is_record && oriented && self.live.taken() == taken);
         if !oriented && self.live.is_oriented() {
             self.oriented();
         }
         for delivery in out {
             let replaced = delivery == Delivery::Replaced;
             self.paths.replaced += u64::from(replaced);
-            self.paths.guarded += u64::from(replaced && from_lease);
+            self.paths.guarded += u64::from(replaced && is_record);
             match &delivery {
                 Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
                 Delivery::Gap(_) => self.gap(before),
-                Delivery::Late(..) => self.paths.late += 1,
+                Delivery::Late(..) => {
+                    self.paths.late += 1;
+                    self.paths.late_by_lease += u64::from(by_lease);
+                }
                 _ => {}
             }
             self.delivered.push(delivery);
@@ -324,6 +294,7 @@ impl Driver {
                 let limit = Some(end).filter(|_| !self.log.running);
                 self.reading = Reading::Lease {
                     base: self.log.base,
+                    stored: end,
                     at,
                     limit,
                     stalled: false,

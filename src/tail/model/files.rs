@@ -1,8 +1,10 @@
-//! What becomes of log files: a lease leaves some out, retention deletes some.
+//! What becomes of log files: a lease leaves some out or goes back in them, retention
+//! deletes some.
 
 use proptest::sample::Index;
 
 use super::driver::{Driver, Reading};
+use crate::tail::Event;
 
 impl Driver {
     /// Behind an empty log there is no anchor, and behind a deleted one the gap is
@@ -39,6 +41,49 @@ impl Driver {
         if whole(*at) && whole(to) {
             self.skipped.extend(*at..to);
             *at = to;
+        }
+    }
+
+    /// Only what the guard can see: a record that is not behind the last one of
+    /// its stream, or of the log, and no part in a line.
+    pub(super) fn go_back(&mut self, to: &dyn Fn(usize) -> usize, once: bool) {
+        let oriented = self.live.is_oriented();
+        let read = oriented.then(|| self.at(self.live.position())).flatten();
+        let Reading::Lease {
+            base,
+            stored,
+            at,
+            stalled: false,
+            ..
+        } = &mut self.reading
+        else {
+            return;
+        };
+        if *at < *stored {
+            return;
+        }
+        let Some(newest) = self.log.records[*base..*at].last() else {
+            return;
+        };
+        let back = *base + to(*at - *base);
+        let record = &self.log.records[back];
+        let mut of_stream = self.log.records[..*at].iter().rev();
+        let last = of_stream
+            .find(|r| r.stream == record.stream)
+            .expect("itself");
+        let repeats = record.time == last.time && last.ends_line();
+        let seen = record.time <= newest.time && (record.time < last.time || repeats);
+        let between = [back, *at]
+            .into_iter()
+            .all(|at| self.log.is_between_lines(at));
+        if seen && between {
+            // Before the anchor has come, what is repeated alone makes a skip.
+            match once {
+                true if read.is_none_or(|read| read + 1 != *at) => return,
+                true => {}
+                false => *at = back + 1,
+            }
+            self.feed(Event::Record(self.log.records[back].clone()));
         }
     }
 }

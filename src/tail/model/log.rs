@@ -62,6 +62,13 @@ impl Write {
         self
     }
 
+    /// A whole line, stamped as it is stored.
+    pub(super) fn plain(mut self) -> Self {
+        (self.newline, self.held) = (true, 0);
+        self.later = self.later.max(MS);
+        self
+    }
+
     /// Its stamp is so much older than its place.
     pub(super) fn held(mut self, held: i64) -> Self {
         self.held = held;

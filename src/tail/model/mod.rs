@@ -14,6 +14,7 @@ mod paths;
 mod reading;
 mod regressions;
 mod resume;
+mod traffic;
 mod validator;
 
 use proptest::prelude::*;

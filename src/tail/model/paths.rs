@@ -15,6 +15,8 @@ pub(super) struct Paths {
     pub(super) rotations_in_a_line: u64,
     pub(super) runs_over: u64,
     pub(super) late: u64,
+    /// Of those, the ones that a lease brought as it was opened.
+    pub(super) late_by_lease: u64,
     pub(super) skip_gaps: u64,
 }
 

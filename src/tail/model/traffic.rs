@@ -1,0 +1,112 @@
+//! What containers write day in, day out, and what it costs to verify that.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::driver::Driver;
+use super::live::hands_on_every_line_once;
+use super::log::{Write, writes};
+use super::op::Op;
+use super::{check, took_each_path, written};
+use crate::docker::Stream;
+use crate::tail::WINDOW;
+
+/// One life of a lease: what is written and brought before it is rotated.
+#[derive(Debug, Clone)]
+struct Round {
+    lines: Vec<Write>,
+    burst: usize,
+    /// The lease brings so many, then leaves out what follows.
+    skip: Option<(usize, Index)>,
+    deleted: Option<Index>,
+    /// Written between two leases.
+    between: Vec<Write>,
+}
+
+/// Without mishaps no stamps cross, which makes a reader look at the file, and no
+/// part is left open on a quiet stream, which makes any lease wider.
+fn rounds(mishaps: bool) -> impl Strategy<Value = Vec<Round>> {
+    let write = move || writes().prop_map(move |write| if mishaps { write } else { write.plain() });
+    let lines = || prop::collection::vec(write(), 0..12);
+    let burst = prop_oneof![3 => Just(0), 1 => 0..400_usize];
+    let skip = prop::option::weighted(0.3, (1..12_usize, any::<Index>()));
+    let deleted = prop::option::weighted(0.1, any::<Index>());
+    let few = prop::collection::vec(write(), 0..3);
+    let round = (lines(), burst, skip, deleted, few);
+    let round = round.prop_map(move |(lines, burst, skip, deleted, between)| Round {
+        lines,
+        burst,
+        skip: skip.filter(|_| mishaps),
+        deleted: deleted.filter(|_| mishaps),
+        between,
+    });
+    prop::collection::vec(round, 1..24)
+}
+
+/// A log of more lines than a lease overlaps, and a reader of it.
+fn joined(seed: u64) -> Driver {
+    let lines = WINDOW as usize + 20;
+    let stored = [
+        Op::Burst(Stream::Stderr, 1),
+        Op::Burst(Stream::Stdout, lines),
+    ];
+    let mut driver = Driver::new(written(false, &stored), seed);
+    driver.settle();
+    driver
+}
+
+fn live(driver: &mut Driver, round: &Round) {
+    driver.apply(&Op::Write(round.lines.clone()));
+    driver.apply(&Op::Burst(Stream::Stdout, round.burst));
+    if let Some((brought, until)) = round.skip {
+        driver.apply(&Op::Deliver(brought));
+        driver.apply(&Op::Skip(until));
+    }
+    driver.apply(&Op::Deliver(5_000));
+    if let Some(until) = round.deleted {
+        driver.apply(&Op::Delete(until));
+    }
+    driver.apply(&Op::Write(round.between.clone()));
+    driver.elapse();
+}
+
+/// Beyond what every lease overlaps, nothing is read more than twice: a lease brings
+/// what is to be verified, and no snapshot is taken.
+#[test]
+fn verifying_reads_at_most_as_many_records_again_as_were_delivered() {
+    let (verified, again) = (Cell::new(0), Cell::new(0));
+    let histories = check(1_500, &(rounds(false), any::<u64>()), |(rounds, seed)| {
+        let mut driver = joined(seed);
+        rounds.iter().for_each(|round| live(&mut driver, round));
+        driver.settle();
+        let reads = driver.paths.rotations + driver.paths.resyncs;
+        let (taken, overlap) = (driver.live.taken(), reads * u64::from(WINDOW));
+        let beyond = driver.again.saturating_sub(overlap);
+        prop_assert!(
+            beyond <= taken,
+            "{} again of {taken}, {reads} reads",
+            driver.again
+        );
+        verified.set(verified.get() + taken);
+        again.set(again.get() + beyond);
+        driver.finish();
+        hands_on_every_line_once(&driver)
+    });
+    let counts = [("delivered", verified.get()), ("again", again.get())];
+    took_each_path(histories, &counts, again.get());
+}
+
+#[test]
+fn what_a_lease_skipped_is_found_by_the_next_one() {
+    let late = Cell::new(0);
+    let histories = check(1_500, &(rounds(true), any::<u64>()), |(rounds, seed)| {
+        let mut driver = joined(seed);
+        rounds.iter().for_each(|round| live(&mut driver, round));
+        driver.finish();
+        late.set(late.get() + driver.paths.late_by_lease);
+        hands_on_every_line_once(&driver)
+    });
+    took_each_path(histories, &("late by lease", late.get()), late.get());
+}
