@@ -46,6 +46,8 @@ tool_stage "buf lint" buf lint proto
 tool_stage "buf breaking" buf breaking proto --against .ci/contract.binpb
 stage build cargo build --locked
 stage test cargo_test
+# Locks and atomics of our own, 10,000 orders of each scenario.
+stage schedules cargo test --locked -q --lib --features schedules schedules::
 if [ -x tests/clients.sh ]; then
     stage clients tests/clients.sh
 fi

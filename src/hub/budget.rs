@@ -4,10 +4,11 @@
 //! theirs, the largest gives up its oldest units first: a busy log pays for what
 //! it holds, quiet ones keep theirs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::log::Log;
+use crate::supervisor::sync::Mutex;
+use crate::supervisor::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of all rings together.
 pub(crate) const ALL_RINGS_BYTES: usize = 64 * 1024 * 1024;

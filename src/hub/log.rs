@@ -1,8 +1,7 @@
 //! One container's log as subscribers see it: a ring of the newest units.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +10,8 @@ use super::budget::Budget;
 use super::lifecycle::Lifecycle;
 use super::pace::Latencies;
 use super::unit::{Change, Content, UNIT_BYTES, Unit};
+use crate::supervisor::sync::atomic::{AtomicUsize, Ordering};
+use crate::supervisor::sync::{MutexGuard, others_first};
 use crate::supervisor::{Fenced, Permit};
 use crate::tail::Position;
 
@@ -239,6 +240,23 @@ impl Log {
             (false, _) => Read::Units(units),
             (true, Some(ended)) => Read::Ended(ended.clone()),
             (true, None) => Read::Empty,
+        }
+    }
+
+    /// The same, once something stands there. `changes` are this log's. Cancel safe.
+    pub(crate) async fn next(&self, changes: &mut watch::Receiver<u64>, seq: u64) -> Read {
+        loop {
+            // Marked before the look: what comes after it wakes the wait.
+            others_first();
+            changes.mark_unchanged();
+            match self.read(seq) {
+                Read::Empty => {
+                    others_first();
+                    // The sender lives in `self`.
+                    let _alive = changes.changed().await;
+                }
+                found => return found,
+            }
         }
     }
 

@@ -18,6 +18,8 @@ mod reader;
 mod registry;
 mod roster;
 mod runs;
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
 mod slots;
 mod source;
 mod subscription;

@@ -6,11 +6,12 @@
 //! wait for one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::supervisor::sync::atomic::{AtomicUsize, Ordering};
 
 /// Reads that are open at once.
 const READS: usize = 32;
@@ -29,9 +30,14 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new() -> Arc<Self> {
+        Self::of(READS, TURNS)
+    }
+
+    /// So many reads that are open, and so many that are under way.
+    pub(super) fn of(reads: usize, turns: usize) -> Arc<Self> {
         Arc::new(Self {
-            reads: Arc::new(Semaphore::new(READS)),
-            turns: Arc::new(Semaphore::new(TURNS)),
+            reads: Arc::new(Semaphore::new(reads)),
+            turns: Arc::new(Semaphore::new(turns)),
             waiting: AtomicUsize::new(0),
         })
     }

@@ -4,11 +4,13 @@
 //! open it; then one prober asks, and everybody else waits for its answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use super::sync::{Mutex, MutexGuard};
 
 /// Outcomes count together for so long.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -66,9 +68,11 @@ impl Breaker {
 
     /// What the prober found: alone it closes it again.
     pub fn probed(&self, answers: bool) {
+        // Held on to, so that nobody opens it in between for what is forgotten.
+        let mut outcomes = self.outcomes();
         if answers && !self.is_closed() {
             // What failed before says nothing of the engine that is back.
-            self.outcomes().clear();
+            outcomes.clear();
         }
         self.set(answers);
     }

@@ -1,11 +1,12 @@
 //! Canaries: tasks that do nothing but show that their runtime runs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::sync::Mutex;
+use super::sync::atomic::{AtomicU64, Ordering};
 use super::task::{Failure, Task, Turn};
 
 /// When each canary sang last. No lock of theirs is held while anything waits.

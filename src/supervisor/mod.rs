@@ -11,11 +11,14 @@ mod canary;
 mod panics;
 mod permit;
 mod run;
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
 mod status;
 #[cfg(test)]
 mod strike;
 #[cfg(test)]
 mod stuck;
+pub(crate) mod sync;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -24,8 +27,7 @@ mod watchdog;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{process, thread};
 
@@ -51,6 +53,8 @@ pub use timings::{Timings, Violation, Wishes};
 use canary::{Aviary, Listener};
 use permit::Revoke;
 use run::{Body, Voice};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use sync::{Mutex, MutexGuard};
 use watchdog::{Action, Moment, Outcome, TaskId, Watchdog};
 
 /// More generations than this that cannot be aborted are a fault of the process.
@@ -145,11 +149,11 @@ impl Supervisor {
         make: impl Fn(Permit) -> T + Send + Sync + 'static,
     ) -> Started {
         let body = run::body(breaker, make);
-        let started = {
+        let (started, _replaced) = {
             let mut inner = self.0.inner();
             let id = inner.watchdog.start(spec);
-            inner.bodies.insert(id, (runtime.clone(), body));
-            Started(id)
+            let replaced = inner.bodies.insert(id, (runtime.clone(), body));
+            (Started(id), replaced)
         };
         self.0.tick();
         started
@@ -317,7 +321,8 @@ impl Shared {
     }
 
     fn tick(self: &Arc<Self>) {
-        let deeds: Vec<_> = {
+        // What a body holds may ask the supervisor as it goes: not under the lock.
+        let (deeds, _forgotten): (Vec<_>, Vec<_>) = {
             let mut inner = self.inner();
             let actions = inner.watchdog.tick(self.now());
             let zombies = inner.watchdog.zombies() as u64;
@@ -326,13 +331,14 @@ impl Shared {
             let Inner {
                 watchdog, bodies, ..
             } = &mut *inner;
-            if bodies.len() > watchdog.len() {
-                bodies.retain(|id, _| watchdog.knows(*id));
-            }
+            let forgotten = match bodies.len() > watchdog.len() {
+                true => bodies.extract_if(|id, _| !watchdog.knows(*id)).collect(),
+                false => Vec::new(),
+            };
             let deeds = actions
                 .into_iter()
                 .filter_map(|action| self.deed(&mut inner, action));
-            deeds.collect()
+            (deeds.collect(), forgotten)
         };
         deeds.into_iter().for_each(Deed::perform);
     }

@@ -1,7 +1,9 @@
 //! The right of one generation to publish, and what it guards.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use super::sync::atomic::{AtomicBool, Ordering};
+use super::sync::{Mutex, MutexGuard};
 
 /// The right of one generation of a task to publish. The supervisor gives each
 /// generation its own, and revokes it before the next one gets one. It can be
@@ -31,6 +33,13 @@ impl Permit {
     #[cfg(test)]
     pub(crate) fn granted(generation: u64) -> Self {
         Self::new(generation).0
+    }
+
+    /// One that is revoked by what comes with it.
+    #[cfg(all(test, feature = "schedules"))]
+    pub(crate) fn revocable(generation: u64) -> (Self, impl FnOnce()) {
+        let (permit, revoke) = Self::new(generation);
+        (permit, move || revoke.revoke())
     }
 
     /// Whose it is. No two runs of any task of this process have the same.

@@ -211,19 +211,17 @@ impl Subscription {
         else {
             return Some(self.over(Item::Complete));
         };
-        // Marked before the look: what comes after it wakes the wait.
-        following.changes.mark_unchanged();
-        match following.attendance.log().read(*seq) {
+        let Following {
+            attendance,
+            changes,
+        } = following;
+        match attendance.log().next(changes, *seq).await {
             Read::Units(units) => {
                 taken.extend(units);
                 None
             }
             Read::Ended(ended) => Some(self.over(Item::Ended(ended))),
-            Read::Empty => {
-                // The sender lives in the log that the attendance holds.
-                let _alive = following.changes.changed().await;
-                None
-            }
+            Read::Empty => None,
             Read::Restarted => {
                 // From here on it is read again, up to where the new reader began.
                 let head = following.attendance.log().head()?;
