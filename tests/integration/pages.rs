@@ -75,7 +75,7 @@ impl Server {
             ..StreamLogsRequest::default()
         };
         let rest = self.read(request).await;
-        assert!(rest.gaps().is_empty());
+        assert!(rest.gaps().is_empty(), "{:?}", rest.gaps());
         rest.lines()
     }
 }
@@ -355,5 +355,20 @@ async fn a_line_that_is_not_whole_yet_is_on_no_page_of_a_running_container() {
     web.stdout("\n");
     assert_eq!(server.page(&paged("web", 10)).await.entries.len(), 2);
     assert_eq!(server.rest(&first.cursor).await, lines_of(&web)[1..]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_line_open_at_a_cursor_is_whole_although_its_log_begins_with_it() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    web.stdout("x".repeat(20_000));
+    web.stderr("whole\n");
+    let server = Server::start(&sim).await;
+    let page = server.page(&paged("web", 10)).await;
+    web.stdout("\n");
+    // Nothing is ever deleted of such a log.
+    let rest = server.rest(&page.cursor).await;
+    assert!(rest == lines_of(&web)[1..]);
     server.stop().await;
 }

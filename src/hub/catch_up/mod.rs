@@ -145,10 +145,7 @@ impl CatchUp {
             over,
             ..
         } = handed.get().clone();
-        let Settings {
-            max_line, dialect, ..
-        } = stretch.settings;
-        let (history, first) = History::new(from, stretch.until, max_line, dialect);
+        let (history, first) = History::new(from, stretch.until, &stretch.settings);
         Self {
             packer: source.packer(&stretch.container, stretch.issued, stretch.cause),
             source,

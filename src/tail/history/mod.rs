@@ -9,7 +9,9 @@ mod pass;
 mod stretch;
 
 use super::anchor::{Finder, index};
+use super::doubt::Skips;
 use super::line::{Dialect, Joiner};
+use super::live::Settings;
 use super::{Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
 use pass::{Check, HELD_BYTES, OpenLines, Pass, Stage};
@@ -25,6 +27,8 @@ pub struct History {
     until: Until,
     max_line: usize,
     dialect: Dialect,
+    /// Whether the engine never deletes anything of the log.
+    complete: bool,
     pass: Pass,
     start: Option<Position>,
     /// Whether `from` is a place this read came to itself.
@@ -33,13 +37,15 @@ pub struct History {
 
 impl History {
     /// A machine for one stretch, and its first request.
-    pub fn new(from: From, until: Until, max_line: usize, dialect: Dialect) -> (Self, Next) {
+    pub fn new(from: From, until: Until, settings: &Settings) -> (Self, Next) {
+        let (max_line, dialect) = (settings.max_line, settings.dialect);
         let joiner = Joiner::new(max_line, dialect);
         let mut history = Self {
             from,
             until,
             max_line,
             dialect,
+            complete: settings.skips == Skips::Never,
             pass: Pass::new(Tail::All, Stage::Deliver, None, joiner),
             start: None,
             ours: false,
@@ -115,7 +121,7 @@ impl History {
         let stage = Stage::Find {
             check: Check::new(position, whole),
             finder: Finder::new(anchor, whole),
-            lines: OpenLines::new(position.open),
+            lines: OpenLines::new(position.open, whole && self.complete),
         };
         self.read(tail, stage)
     }

@@ -84,8 +84,9 @@ pub(super) struct OpenLines {
 }
 
 impl OpenLines {
-    pub(super) fn new(times: Times) -> Self {
-        let starts = [false; 3];
+    /// `complete`: the read holds every record that ever was in the log.
+    pub(super) fn new(times: Times, complete: bool) -> Self {
+        let starts = [complete; 3];
         Self { times, starts }
     }
 

@@ -66,18 +66,23 @@ pub(super) struct Driver {
     now: Duration,
 }
 
+/// How the model's logs are read.
+pub(super) fn settings(seed: u64) -> Settings {
+    Settings {
+        // Wide: the model's quiet streams are known, too.
+        orientation: 4_096,
+        rotation: Duration::from_secs(30),
+        max_line: MAX_LINE,
+        dialect: Dialect::default(),
+        skips: Skips::Anywhere,
+        kept: 0,
+        seed,
+    }
+}
+
 impl Driver {
     pub(super) fn new(log: Log, seed: u64) -> Self {
-        let (live, next) = Live::new(Settings {
-            // Wide: the model's quiet streams are known, too.
-            orientation: 4_096,
-            rotation: Duration::from_secs(30),
-            max_line: MAX_LINE,
-            dialect: Dialect::default(),
-            skips: Skips::Anywhere,
-            kept: 0,
-            seed,
-        });
+        let (live, next) = Live::new(settings(seed));
         let mut driver = Self {
             log,
             live,

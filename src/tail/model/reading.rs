@@ -5,10 +5,10 @@ use std::ops::Range;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::driver::MAX_LINE;
+use super::driver::settings;
 use super::log::{Line, Log, MS, Span};
 use crate::docker::Tail;
-use crate::tail::{Delivery, Dialect, Event, From, History, Next, Until};
+use crate::tail::{Delivery, Event, From, History, Next, Until};
 
 /// Requests that suffice for any stretch.
 const ENOUGH: usize = 60;
@@ -26,7 +26,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(from: From, until: Until, log: &Log) -> Self {
-        let (history, next) = History::new(from, until, MAX_LINE, Dialect::default());
+        let (history, next) = History::new(from, until, &settings(0));
         let mut reading = Self {
             history,
             delivered: Vec::new(),
