@@ -83,10 +83,7 @@ impl proto::log_service_server::LogService for Server {
             knowledge,
             latency: shared,
         };
-        self.spawn(async move {
-            let _place = place;
-            stream(outlet, beginning, joins, terms).await;
-        });
+        self.spawn(stream(place, outlet, beginning, joins, terms));
         let mut response = Response::new(tokio_stream::empty());
         response.extensions_mut().insert(Enclosed::new(body, gzip));
         Ok(response)

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, abortable, unfold};
 use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval_at};
 
 use super::convert::{self, timestamp};
@@ -58,8 +59,15 @@ pub(crate) struct Joins {
     pub(crate) latency: Duration,
 }
 
-/// Serves a stream to its end.
-pub(crate) async fn stream(outlet: Outlet, beginning: Box<Beginning>, joins: Joins, terms: Terms) {
+/// Serves a stream to its end, and holds its `permit` for so long. The writer is made
+/// here: an async function keeps room for its arguments beside what it makes of them.
+pub(crate) fn stream(
+    permit: OwnedSemaphorePermit,
+    outlet: Outlet,
+    beginning: Box<Beginning>,
+    joins: Joins,
+    terms: Terms,
+) -> impl Future<Output = ()> + Send {
     let mut writer = Writer {
         outlet,
         members: Members::default(),
@@ -69,12 +77,15 @@ pub(crate) async fn stream(outlet: Outlet, beginning: Box<Beginning>, joins: Joi
         caught_up: false,
         joins,
         terms,
+        _permit: permit,
     };
-    // Gone: nobody is left to be told.
-    if let Ok(end) = writer.run(beginning).await {
-        let positions = writer.positions(|_| true);
-        let progress = writer.counts(positions);
-        writer.outlet.close(&end, progress);
+    async move {
+        // Gone: nobody is left to be told.
+        if let Ok(end) = writer.run(beginning).await {
+            let positions = writer.positions(|_| true);
+            let progress = writer.counts(positions);
+            writer.outlet.close(&end, progress);
+        }
     }
 }
 
@@ -92,6 +103,8 @@ struct Writer {
     caught_up: bool,
     joins: Joins,
     terms: Terms,
+    /// Its place among the subscriptions.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Writer {
