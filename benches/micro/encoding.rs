@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -14,12 +15,18 @@ use pulsetail::proto::{
 };
 use pulsetail::tail::Entry;
 
+use crate::process::Usage;
 use crate::results::Results;
 use crate::{LINES, WIDTH, cost, paced};
 
 const CASE: &str = "2M lines encoded";
 /// Different lines, again and again.
 const DIFFERENT: u64 = 4_096;
+/// Batches at once, how often, and what lies between.
+const BURST: u32 = 3;
+const BURSTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(20);
+const FRAME: usize = 16 * 1024;
 const CURSOR: &str = "ASdPdmB2jP0qZctrF_z9ZUaPUuuAGjomIHXIlce-IiVjBcOmU1zdWIQY6svhy0F7ZYEY6svhahwWYgAAAABk_HNwzDEd6QC5PHDD";
 
 pub(crate) fn measure(results: &mut Results) {
@@ -27,12 +34,12 @@ pub(crate) fn measure(results: &mut Results) {
     let (mut batch, mut batches) = (Bytes::new(), 0);
     let ours = cost(|| (batch, batches) = by_hand(&entries), LINES);
     let theirs = cost(|| by_prost(&entries), LINES);
-    let kernel = kernel(&batch, batches);
+    let kernel = kernel(&batch, LINES as f64 / batches as f64);
     for (subject, (all, user)) in [("by hand", ours), ("prost", theirs)] {
         results.put(CASE, subject, "ns/line", all);
         results.put(CASE, subject, "user ns/line", user);
     }
-    results.put(CASE, "kernel: write to a socket", "ns/line", kernel.0);
+    results.put(CASE, "kernel: write to a socket", "ns/line", kernel);
 }
 
 fn entry(line: u64) -> Entry {
@@ -95,8 +102,9 @@ fn encoded(entries: Vec<LogEntry>) -> Vec<u8> {
     StreamLogsResponse { event }.encode_to_vec()
 }
 
-/// What writing that many batches to a socket costs for each line; somebody else reads them.
-fn kernel(batch: &[u8], batches: u64) -> (f64, f64) {
+/// What writing batches to a socket costs for each line, as a server does under load: a few of them at a time, in pieces
+/// of an HTTP/2 frame. Somebody else reads them.
+fn kernel(batch: &[u8], lines: f64) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut reader, _) = listener.accept().unwrap();
@@ -104,9 +112,15 @@ fn kernel(batch: &[u8], batches: u64) -> (f64, f64) {
         let mut piece = vec![0; 1 << 20];
         while reader.read(&mut piece).unwrap() > 0 {}
     });
-    let writes = || (0..batches).for_each(|_| writer.write_all(batch).unwrap());
-    let cost = cost(writes, LINES);
+    let before = Usage::of_this_thread();
+    for _ in 0..BURSTS {
+        for piece in (0..BURST).flat_map(|_| batch.chunks(FRAME)) {
+            writer.write_all(piece).unwrap();
+        }
+        thread::sleep(PAUSE);
+    }
+    let used = Usage::of_this_thread() - before;
     drop(writer);
     drain.join().unwrap();
-    cost
+    used.cpu / (f64::from(BURSTS * BURST) * lines)
 }
