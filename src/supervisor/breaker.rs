@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::sync::{Mutex, MutexGuard};
+use super::sync::{Mutex, MutexGuard, others_first};
 
 /// Outcomes count together for so long.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -82,6 +82,7 @@ impl Breaker {
     }
 
     fn set(&self, closed: bool) {
+        others_first();
         let change = |now: &mut bool| std::mem::replace(now, closed) != closed;
         self.closed.send_if_modified(change);
     }

@@ -156,7 +156,9 @@ fn whatever_is_asked_of_a_supervisor_at_once_it_answers() {
         let here = runtime.handle().clone();
         let supervisor = Supervisor::new(Timings::checked(TABLE), TaskTracker::new());
         let count = Arc::new(Mutex::new(0));
-        let start = |name: &str| {
+        let over = runtime::Builder::new_current_thread().build();
+        let over = over.expect("it can be made").handle().clone();
+        let start = |name: &str, here: &Handle| {
             let spec = Spec {
                 name: name.to_owned(),
                 kind: Kind::Container,
@@ -165,12 +167,14 @@ fn whatever_is_asked_of_a_supervisor_at_once_it_answers() {
             let (count, asked) = (Arc::clone(&count), supervisor.clone());
             // It goes, too, when it is replaced.
             let asks = Asks(asked.clone());
-            supervisor.start(spec, &here, Some(Breaker::default()), move |_permit| {
+            supervisor.start(spec, here, Some(Breaker::default()), move |_permit| {
                 let _asks = (&asks, Asks(asked.clone()));
                 Idle(Arc::clone(&count))
             })
         };
-        let [first, second, _again] = ["first", "second", "first"].map(start);
+        let [first, second] = ["first", "second"].map(|name| start(name, &here));
+        // On a runtime that is over nothing but its maker is left of a task.
+        assert_eq!(start("third", &over), start("third", &over));
         let acts: [fn(&Supervisor, Started, Started); 4] = [
             |supervisor, first, second| {
                 supervisor.stop(first);
