@@ -24,6 +24,7 @@ mod memory;
 mod outages;
 mod pages;
 mod process;
+mod selectors;
 mod server;
 mod truth;
 mod writer;
