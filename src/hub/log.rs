@@ -62,6 +62,8 @@ struct State {
     begun: u64,
     /// Generation of the last reader that published.
     reader: u64,
+    /// Where its ring begins, if that is the log's beginning.
+    root: Option<Head>,
     /// Behind the newest unit; `None` until the reader knows where it is.
     position: Option<Position>,
     /// Of the container, behind the newest unit.
@@ -152,6 +154,13 @@ impl Log {
         })
     }
 
+    /// Where everything stands that was ever written; `None`: not here alone.
+    pub(crate) fn root(&self) -> Option<Head> {
+        let state = self.state();
+        // Of its ring nothing may have been dropped.
+        state.root.filter(|root| root.seq == state.first)
+    }
+
     /// A subscriber came that lets its entries wait so long.
     pub(crate) fn join(&self, latency: Duration) {
         self.state().latencies.add(latency);
@@ -197,7 +206,7 @@ impl Log {
                 return;
             };
             let before = state.bytes;
-            state.read_by(permit.generation());
+            state.read_by(permit.generation(), position, taken);
             state.taken = taken;
             state.position = Some(position);
             for unit in units {
@@ -274,13 +283,21 @@ impl Drop for Log {
 impl State {
     /// A new reader begins a new ring, one number behind the old: whoever stands
     /// there goes on from its own position, which may be before the reader's.
-    fn read_by(&mut self, generation: u64) {
-        if std::mem::replace(&mut self.reader, generation) != generation && self.position.is_some()
-        {
+    fn read_by(&mut self, generation: u64, position: Position, taken: u64) {
+        if std::mem::replace(&mut self.reader, generation) == generation {
+            return;
+        }
+        if self.position.is_some() {
             self.first += self.units.len() as u64 + 1;
             self.begun = self.first;
             (self.bytes, self.units) = (0, VecDeque::new());
         }
+        self.root = position.anchor.is_none().then_some(Head {
+            seq: self.first,
+            position,
+            lifecycle: self.lifecycle,
+            taken,
+        });
     }
 
     fn push(&mut self, unit: Unit) {
@@ -374,10 +391,15 @@ mod tests {
         ];
         log.publish(&permit(1), units, Position::default(), 0);
         assert_eq!(log.opened(false, Some(11)), (Some(9), true));
+        assert_eq!(log.root().unwrap().seq, 0);
+        log.publish(&permit(2), vec![unit()], Position::default(), 0);
+        assert_eq!(log.root().unwrap().seq, 3);
+        log.evict(1);
+        assert!(log.root().is_none(), "its beginning was dropped");
         log.publish(&permit(2), vec![unit()], Position::default(), 0);
         // Neither behind nor inside the old ring does the new one go on.
         (0..=2).for_each(|seq| assert!(matches!(log.read(seq), Read::Restarted), "{seq}"));
-        assert!(matches!(log.read(3), Read::Units(units) if units.len() == 1));
-        assert_eq!((log.head().unwrap().seq, log.bytes()), (4, unit().cost()));
+        assert!(matches!(log.read(4), Read::Units(units) if units.len() == 1));
+        assert_eq!((log.head().unwrap().seq, log.bytes()), (5, unit().cost()));
     }
 }

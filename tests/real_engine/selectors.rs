@@ -94,6 +94,29 @@ fn of_project(project: &str, service: &str) -> RunOptions {
     }
 }
 
+/// Gives a container another name, and another one its old name.
+async fn rename_and_recreate(
+    engine: &Dockerd,
+    project: &str,
+    web: &str,
+    (heard, stream): (&mut Heard, &mut Streaming<StreamLogsResponse>),
+) {
+    let [name, old] = ["web", "old"].map(|name| format!("{project}-{name}"));
+    block_in_place(|| engine.docker(&["rename", &name, &old]));
+    heard
+        .until(stream, |heard| heard.has(web, Change::Renamed))
+        .await;
+    let script = "echo again; sleep 1000";
+    let again = block_in_place(|| engine.run(&name, &of_project(project, "web"), script));
+    heard
+        .until(stream, |heard| heard.said(&again) == ["again"])
+        .await;
+    block_in_place(|| engine.remove(&old));
+    heard
+        .until(stream, |heard| heard.has(web, Change::Removed))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compose_project_that_churns_is_followed_whole() {
     for engine in Kind::present().filter_map(Dockerd::shared) {
@@ -113,7 +136,7 @@ async fn a_compose_project_that_churns_is_followed_whole() {
         heard
             .until(&mut stream, |heard| !heard.said(&web).is_empty())
             .await;
-        assert_eq!(heard.members, [web.clone()]);
+        assert_eq!(heard.members, std::slice::from_ref(&web));
         // Over before anybody looks.
         let jobs: Vec<_> = (0..10)
             .map(|n| {
@@ -134,23 +157,7 @@ async fn a_compose_project_that_churns_is_followed_whole() {
             assert_eq!(heard.changes[job][0], Change::Joined);
         }
         assert_eq!(heard.gaps, 0);
-        let rename = |from: &str, to: &str| {
-            let [from, to] = [from, to].map(|name| format!("{project}-{name}"));
-            block_in_place(|| engine.docker(&["rename", &from, &to]));
-        };
-        rename("web", "old");
-        heard
-            .until(&mut stream, |heard| heard.has(&web, Change::Renamed))
-            .await;
-        // The same name again.
-        let again = run("web", "web", "echo again; sleep 1000");
-        heard
-            .until(&mut stream, |heard| heard.said(&again) == ["again"])
-            .await;
-        block_in_place(|| engine.remove(&format!("{project}-old")));
-        heard
-            .until(&mut stream, |heard| heard.has(&web, Change::Removed))
-            .await;
+        rename_and_recreate(engine, &project, &web, (&mut heard, &mut stream)).await;
         block_in_place(|| {
             engine.remove(&format!("{project}-web"));
             (0..10).for_each(|n| engine.remove(&format!("{project}-job-{n}")));

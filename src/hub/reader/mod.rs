@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
@@ -16,7 +17,9 @@ use super::pace::Pace;
 use super::pack::Packer;
 use super::runs::Runs;
 use super::source::Source;
-use crate::docker::{Chunk, Container, EngineError, Record, Records, Tail, Verified, now};
+use crate::docker::{
+    Chunk, Container, EngineError, Inventory, Record, Records, Tail, Verified, now,
+};
 use crate::supervisor::{Backoff, Failure, Permit, Task, Turn, Work};
 use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
 
@@ -31,6 +34,8 @@ type Chunks = BoxStream<'static, Chunk>;
 pub(crate) struct Reader {
     source: Source,
     container: Arc<Container>,
+    /// Where a new name is found.
+    names: watch::Receiver<Arc<Inventory>>,
     log: Arc<Log>,
     permit: Arc<Permit>,
     live: Live,
@@ -126,6 +131,7 @@ impl Reader {
         Self {
             runs: Runs::told((None, false)),
             packer: source.packer(&container, None, GapCause::RotatedOut),
+            names: source.inventory.clone(),
             source,
             container,
             log,
@@ -229,6 +235,7 @@ impl Reader {
     }
 
     fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
+        self.look_for_name();
         self.proof = chunk.proof;
         // They were there together: looking at the clock costs more than some.
         let now = self.begun.elapsed();
@@ -338,6 +345,23 @@ impl Reader {
         if !units.is_empty() || known != Some(position) {
             self.log
                 .publish(&self.permit, units, position, self.live.taken());
+        }
+    }
+}
+
+impl Reader {
+    /// What is packed from here on bears the name that the container has now.
+    fn look_for_name(&mut self) {
+        if !self.names.has_changed().unwrap_or(false) {
+            return;
+        }
+        let inventory = self.names.borrow_and_update();
+        let known = inventory.containers.get(&self.container.id);
+        if let Some(known) = known.filter(|known| known.name != self.container.name) {
+            self.packer.label(known);
+            Arc::make_mut(&mut self.container)
+                .name
+                .clone_from(&known.name);
         }
     }
 }

@@ -131,7 +131,14 @@ impl Subscription {
         let Some(following) = self.following.as_mut() else {
             return;
         };
-        match known(following).await {
+        let known = known(following).await;
+        // All of it may be in the ring: then the engine is not asked, nor missed.
+        let root = following.attendance.log().root();
+        if let Some(root) = root.filter(|_| from == From::Beginning) {
+            self.lifecycle = root.lifecycle.told(self.lifecycle.running);
+            return self.join_ring(root);
+        }
+        match known {
             Ok(head) => {
                 self.lifecycle = head.lifecycle.told(self.lifecycle.running);
                 self.begin(Some(from), head);

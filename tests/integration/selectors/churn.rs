@@ -1,10 +1,13 @@
 //! Containers that come and go while a stream lives.
 
-use pulsetail::proto::{ContainerChangeKind as Change, GapCause, Selector};
+use pulsetail::proto::{
+    ContainerChangeKind as Change, GapCause, Selector, StreamLogsRequest,
+    stream_logs_request::Start,
+};
 use pulsetail_sim::{Driver, Ending, Endpoint, Fault};
 
 use super::{changes_of, every, following, kinds_of, named, until_changed};
-use crate::harness::{Server, engine};
+use crate::harness::{Server, engine, until};
 use crate::subscriber::lines_of;
 
 #[tokio::test]
@@ -143,9 +146,7 @@ async fn a_busy_member_is_not_in_the_way_of_the_others() {
     let server = Server::start(&sim).await;
     (0..30_000).for_each(|n| busy.stdout(format!("{n:0100}\n")));
     let mut request = following(every());
-    request.start = Some(pulsetail::proto::stream_logs_request::Start::FromBeginning(
-        true,
-    ));
+    request.start = Some(Start::FromBeginning(true));
     for one in &quiet {
         one.stdout("here\n");
     }
@@ -178,7 +179,7 @@ async fn nothing_that_was_written_is_lost_where_the_engine_drops_its_events() {
     let cursors = first.cursors();
     drop(first);
     late.stdout("late 2\n");
-    let request = pulsetail::proto::StreamLogsRequest {
+    let request = StreamLogsRequest {
         cursors,
         ..following(every())
     };
@@ -204,4 +205,64 @@ async fn what_ids_alone_name_is_over_when_they_are_gone() {
     heard.end().await.expect("nothing can follow");
     assert_eq!(heard.changes().last(), Some(&Change::Removed));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn what_stands_in_the_ring_from_its_beginning_is_not_read_again() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let mut first = server.open(following(every())).await;
+    let short = sim.container("short").auto_remove().run();
+    until_changed(&mut first, &short, Change::Joined).await;
+    until(|| server.leases() == 1).await;
+    (0..100).for_each(|n| short.stdout(format!("{n}\n")));
+    first.entries(100).await;
+    let mut request = following(every());
+    request.start = Some(Start::FromBeginning(true));
+    let mut second = server.open(request).await;
+    second.entries(100).await;
+    short.exit(0);
+    until_changed(&mut first, &short, Change::Removed).await;
+    assert_eq!(first.texts(), second.texts());
+    let requests = sim.requests();
+    let reads = requests.iter().filter(|r| r.endpoint == Endpoint::Logs);
+    let again =
+        reads.filter(|r| r.target.contains("tail=all") && !r.target.contains("follow=true"));
+    assert_eq!(again.count(), 0, "it was all in the ring");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_gone_before_it_was_read_is_a_gap() {
+    let sim = engine();
+    let [web, api] = ["web", "api"].map(|name| sim.container(name).run());
+    web.stdout("one\n");
+    api.stdout("one\n");
+    let server = Server::start(&sim).await;
+    web.fault(Fault::refuse(404, "No such container").on_snapshot());
+    let read = StreamLogsRequest {
+        follow: false,
+        ..following(every())
+    };
+    let read = server.read(read).await;
+    assert_eq!(read.texts(), ["one"]);
+    let [gap] = read.gaps()[..] else {
+        panic!("one gap: {:?}", read.gaps());
+    };
+    assert_eq!(gap.container.as_ref().unwrap().id, web.id());
+    assert_eq!(gap.cause(), GapCause::ContainerRemoved);
+    assert_eq!(kinds_of(&read, web.id()), [Change::Removed]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_without_members_is_live_and_says_up_to_when_it_knows() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    heard.caught_up().await;
+    let _drained = server.drain();
+    let _unavailable = heard.end().await;
+    let progress = heard.closing().progress.clone().unwrap();
+    assert!(progress.verified_time.is_some());
 }

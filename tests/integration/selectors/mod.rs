@@ -1,6 +1,7 @@
 //! Selectors choose by every group of the contract, and stay alive: containers join and leave as they come to match.
 
 mod churn;
+mod limits;
 mod resuming;
 
 use pulsetail::proto::{
@@ -8,7 +9,6 @@ use pulsetail::proto::{
     stream_logs_response::Event,
 };
 use pulsetail_sim::{Container, NewContainer, Sim};
-use tonic::Code;
 
 use crate::harness::{Server, engine};
 use crate::requests::{refusal, told};
@@ -249,30 +249,15 @@ async fn a_new_name_is_told_and_one_that_matches_no_more_ends_a_membership() {
     heard.entries(2).await;
     assert_eq!(heard.texts(), ["one", "other"]);
     web.rename("web-3");
+    until_changed(&mut heard, &web, Change::Joined).await;
     web.stdout("three\n");
     heard.entries(4).await;
     assert_eq!(heard.texts(), ["one", "other", "two", "three"]);
+    // What comes bears the name of its time.
+    assert_eq!(heard.texts_of("web-1"), ["one"]);
+    assert_eq!(heard.texts_of("web-3").last(), Some(&"three"));
     let kinds = [Change::Renamed, Change::Deselected, Change::Joined];
     assert_eq!(kinds_of(&heard, web.id()), kinds);
     assert!(heard.gaps().is_empty());
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn who_would_be_one_too_many_is_refused_at_the_opening() {
-    let sim = engine();
-    for n in 0..=4_096 {
-        sim.container(format!("c{n}")).create();
-    }
-    let server = Server::start(&sim).await;
-    let stopped = Selector {
-        include_stopped: true,
-        ..every()
-    };
-    let status = refusal(&server, following(stopped)).await;
-    assert_eq!(
-        (status.code(), &*told(&status).1),
-        (Code::ResourceExhausted, "CONTAINER_LIMIT")
-    );
     server.stop().await;
 }
