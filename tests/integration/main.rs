@@ -12,6 +12,7 @@ mod ancestor;
 mod architecture;
 mod bare;
 mod catch_ups;
+mod churn;
 mod cost;
 mod counts;
 mod engines;

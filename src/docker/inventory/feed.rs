@@ -93,6 +93,12 @@ impl Seen {
         }
     }
 
+    /// Containers that are known to be gone: what was told of them before is over.
+    pub(super) fn forget<'a>(&self, gone: impl Iterator<Item = &'a ContainerId>) {
+        let mut hints = self.hints();
+        gone.for_each(|id| drop(hints.0.remove(id)));
+    }
+
     /// The engine has answered the keeper.
     pub(super) fn answered(&self) {
         self.0.answers.fetch_add(1, Ordering::Relaxed);

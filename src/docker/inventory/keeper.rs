@@ -88,6 +88,10 @@ impl Keeper {
             if let Some(listing) = self.listing.take_if(|listing| listing.ids.is_empty())
                 && !self.permit.is_revoked()
             {
+                // What events told of them was before: it is not that they came and
+                // went unseen.
+                let is_gone = |id: &&ContainerId| !listing.containers.contains_key(*id);
+                self.seen.forget(known.containers.keys().filter(is_gone));
                 self.ledger
                     .listed(&identity, listing.containers, listing.asked);
             }
