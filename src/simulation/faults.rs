@@ -12,8 +12,9 @@ use super::{Follower, LOOK, SECOND, World, engine, seeds};
 use crate::supervisor::{Blow, Reason, State, Status};
 
 /// Tasks of every kind.
-const TASKS: [&str; 6] = [
+const TASKS: [&str; 7] = [
     "inventory",
+    "roster",
     "event-feed",
     "engine-probe",
     "canary/engine",
@@ -207,12 +208,51 @@ async fn a_panic_at_any_wait_of_any_task_is_its_own_and_costs_no_line() {
 async fn whatever_ends_any_task_at_any_time_it_is_replaced_in_its_bound_and_alone() {
     for seed in 0..seeds() {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let task = TASKS[rng.usize(..TASKS.len())];
+        // It waits for lists that differ, and seldom else.
+        let most = if task == "roster" { WAITS } else { 3 * WAITS };
         let ordeal = Ordeal {
             seed,
-            task: TASKS[rng.usize(..TASKS.len())],
-            wait: rng.usize(1..3 * WAITS),
+            task,
+            wait: rng.usize(1..most),
             end: [End::Panic, End::Hang, End::Kill][rng.usize(..3)],
         };
         assert!(ordeal.run().await, "void: {ordeal:?}");
+    }
+}
+
+/// Whether a catch-up was struck. All that is stored comes once, and what follows.
+async fn caught_up(blow: Blow, wait: usize) -> bool {
+    const STORED: usize = 2_000;
+    let (sim, containers) = engine(&["web"]);
+    (0..STORED).for_each(|n| containers[0].stdout(format!("{n}\n")));
+    let mut struck = None;
+    let world = World::start(&sim, 1, |supervisor| {
+        struck = Some(supervisor.strike("catch-up/", wait, blow));
+    });
+    let world = world.await;
+    let mut follower = world.follow("web").await;
+    follower.until(STORED).await;
+    containers[0].stdout(format!("{STORED}\n"));
+    follower.until(STORED + 1).await;
+    follower.hear(SECOND).await;
+    let what = format!("{blow:?} {wait}");
+    follower.assert_whole(STORED + 1, &what);
+    let struck = struck.is_some_and(|struck| struck.get().is_some());
+    let replaced = world.replaced();
+    assert_eq!(replaced.len(), usize::from(struck), "{what}: {replaced:?}");
+    assert!(replaced.iter().all(|name| name.starts_with("catch-up/")));
+    struck
+}
+
+/// Fault row 31, of what reads what is stored for one subscriber.
+#[tokio::test(start_paused = true)]
+async fn a_catch_up_that_panics_or_hangs_at_any_wait_brings_each_line_once() {
+    for blow in [Blow::Panic, Blow::Hang] {
+        let mut wait = 1;
+        while caught_up(blow, wait).await {
+            wait += 1;
+        }
+        assert!(wait > 3, "void: it waits {wait} times");
     }
 }

@@ -23,7 +23,8 @@ pub(crate) enum Blow {
 pub(crate) type Struck = Arc<OnceLock<Instant>>;
 
 impl Supervisor {
-    /// The `wait`th time from now on that a turn of this task waits, it is struck.
+    /// The `wait`th time from now on that a turn of this task waits, it is struck; of
+    /// any task whose name begins so, if that ends with `/`.
     pub(crate) fn strike(&self, task: &str, wait: usize, blow: Blow) -> Struck {
         self.0.faults.arm(task, wait, blow)
     }
@@ -76,7 +77,11 @@ impl Faults {
     /// A turn of this task waits.
     fn wait(&self, task: &str) -> Option<Blow> {
         let mut faults = self.armed();
-        let place = faults.iter().position(|fault| fault.task == task)?;
+        let is_it = |fault: &Fault| {
+            let begins = fault.task.ends_with('/') && task.starts_with(&fault.task);
+            begins || fault.task == task
+        };
+        let place = faults.iter().position(is_it)?;
         faults[place].left -= 1;
         if faults[place].left > 0 {
             return None;

@@ -232,6 +232,7 @@ fn a_sweep_finds_what_deadlines_forgot() {
     }
 }
 
+/// Fault row 36.
 #[test]
 fn the_sixth_failure_in_a_minute_is_one_too_many() {
     let mut world = World::new(3);
@@ -318,6 +319,7 @@ fn waiting_stops_the_heartbeats_clock_and_not_the_turns() {
     assert_eq!(world.status(id).state, State::Stopping);
 }
 
+/// Fault row 42.
 #[test]
 fn a_machine_that_slept_kills_nobody() {
     let mut world = World::new(1);
