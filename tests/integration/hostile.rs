@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pulsetail::proto::NoticeKind;
 use pulsetail_sim::{Container, Driver, Ending, Endpoint, Fault, Sim};
 use tokio::time::{Instant, interval};
 
@@ -232,67 +231,6 @@ async fn an_engine_that_refuses_every_log_for_a_while_loses_nothing() {
     let expected = lines_of(&web);
     subscriber.entries(expected.len()).await;
     assert_eq!(subscriber.lines(), expected);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_clock_that_goes_back_changes_neither_order_nor_number() {
-    let sim = engine();
-    let web = sim.container("web").run();
-    (0..100).for_each(|n| web.stdout(format!("{n}\n")));
-    let server = Server::start(&sim).await;
-    let mut subscriber = server.open(all("web")).await;
-    subscriber.judge.clock_is_set();
-    subscriber.entries(100).await;
-    let mut written = 100;
-    for hours in [1, 3, 2] {
-        sim.step_clock_back(Duration::from_secs(hours * 3_600));
-        (0..50).for_each(|round| write(&web, round));
-        written += 67;
-        subscriber.entries(written).await;
-    }
-    sim.step_clock_forward(Duration::from_secs(36_000));
-    web.stdout("after\n");
-    subscriber.entries(written + 1).await;
-    assert_eq!(subscriber.lines(), lines_of(&web));
-    let told = subscriber.notices();
-    assert!(told.contains(&NoticeKind::LeaseReplaced));
-    assert!(told.contains(&NoticeKind::ClockStep));
-    let mut read = server.open(stored("web")).await;
-    read.judge.clock_is_set();
-    read.end().await.expect("a read ends with OK");
-    assert_eq!(read.lines(), lines_of(&web));
-    // Three steps in one moment are worth one notice.
-    assert_eq!(read.notices(), [NoticeKind::ClockStep]);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_terminals_bytes_are_never_taken_for_a_frame() {
-    let sim = engine();
-    let shell = sim.container("shell").tty().run();
-    let mut texts = Vec::new();
-    for first in 0..=3_u8 {
-        let mut line = vec![first, 0, 0, 0, 0x7f, 0x7f, 0x7f, 0x7f];
-        line.extend_from_slice(b" output\r\n");
-        shell.stdout(&line);
-        line.pop();
-        texts.push(line);
-    }
-    let server = Server::start(&sim).await;
-    let mut subscriber = server.open(all("shell")).await;
-    subscriber.entries(4).await;
-    for line in texts.clone() {
-        shell.stdout([&line[..], b"\n"].concat());
-        texts.push(line);
-    }
-    subscriber.entries(8).await;
-    let bytes = subscriber.lines().into_iter().map(|line| line.bytes);
-    assert_eq!(bytes.collect::<Vec<_>>(), texts);
-    shell.fault(Fault::inject(&b"no stamp at all, and much longer than one\n"[..]).on_follow());
-    shell.stdout("after\r\n");
-    subscriber.entries(9).await;
-    assert_eq!(subscriber.texts()[8], "after\r");
     server.stop().await;
 }
 

@@ -1,10 +1,10 @@
 //! A log that goes on: rotations, restarts, removal, terminals, long lines.
 
 use pulsetail::proto::{self, ContainerChangeKind as Change, StreamLogsRequest};
-use pulsetail_sim::{Container, Driver, Endpoint, Engine};
+use pulsetail_sim::{Container, Driver, Engine};
 
 use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
-use crate::subscriber::{Line, lines_of};
+use crate::subscriber::lines_of;
 
 /// Writes lines on both streams until the server has opened one lease more, and a few behind it.
 async fn write_through_a_rotation(server: &Server, web: &Container, written: &mut usize) {
@@ -50,29 +50,6 @@ async fn over_twenty_rotations_every_line_comes_once_and_in_order() {
 async fn over_twenty_rotations_of_an_old_engine_and_its_files_no_line_is_lost() {
     let driver = Driver::local().max_size(20_000).max_file(200);
     twenty_rotations_of(driver, Engine::docker_20_10()).await;
-}
-
-#[tokio::test]
-async fn a_rotation_asks_for_a_bounded_tail_however_long_the_log() {
-    let sim = engine();
-    let web = sim.container("web").run();
-    (0..50_000).for_each(|n| web.stdout(format!("{n}\n")));
-    let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
-    let mut subscriber = server.open(followed("web")).await;
-    let mut written = 0;
-    for _ in 0..5 {
-        write_through_a_rotation(&server, &web, &mut written).await;
-    }
-    subscriber.entries(2 * written).await;
-    for request in sim.requests() {
-        let tail = request.target.split("tail=").nth(1);
-        let Some(tail) = tail.filter(|_| request.endpoint == Endpoint::Logs) else {
-            continue;
-        };
-        let tail = tail.split('&').next().unwrap().parse::<u32>();
-        assert!(tail.is_ok_and(|tail| tail <= 4_096), "{}", request.target);
-    }
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -123,24 +100,6 @@ fn run_of(event: &proto::stream_logs_response::Event) -> Option<i32> {
         }
         _ => None,
     }
-}
-
-#[tokio::test]
-async fn a_quick_restart_loses_and_repeats_nothing() {
-    let sim = engine();
-    let web = sim.container("web").run();
-    let server = Server::start(&sim).await;
-    let mut subscriber = server.open(followed("web")).await;
-    for run in 0..5 {
-        (0..50).for_each(|n| web.stdout(format!("{run} {n}\n")));
-        web.restart();
-    }
-    subscriber.entries(250).await;
-    web.stdout("end\n");
-    subscriber.entries(251).await;
-    assert_eq!(subscriber.lines(), lines_of(&web));
-    assert!(subscriber.changes().contains(&Change::Started));
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -200,18 +159,6 @@ async fn a_terminal_is_one_stream_and_keeps_its_carriage_returns() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_long_line_of_a_terminal_comes_whole() {
-    let sim = engine();
-    let shell = sim.container("shell").tty().run();
-    let long = "y".repeat(100_000);
-    shell.stdout(format!("{long}\r\nnext\r\n"));
-    let server = Server::start(&sim).await;
-    let subscriber = server.read(stored("shell")).await;
-    assert!(subscriber.texts() == [format!("{long}\r"), "next\r".to_owned()]);
-    server.stop().await;
-}
-
 /// Lines around the size of a part, with other records between the parts.
 fn write_long_lines(web: &Container) {
     for size in [16_383, 16_384, 16_385, 32_768, 49_152, 100_000] {
@@ -250,33 +197,6 @@ async fn parts_of_a_long_line_are_joined_in_history_and_live() {
         assert!(subscriber.lines() == lines_of(&web), "not what was stored");
         server.stop().await;
     }
-}
-
-#[tokio::test]
-async fn a_line_is_held_until_it_ends_over_rotations() {
-    let sim = engine();
-    let web = sim.container("web").run();
-    let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
-    let mut subscriber = server.open(all("web")).await;
-    web.stdout("a".repeat(50_000));
-    let before = server.leases();
-    let mut written = 0;
-    until(|| {
-        web.stderr(format!("{written}\n"));
-        written += 1;
-        server.leases() > before + 3
-    })
-    .await;
-    web.stdout("b\n");
-    subscriber.entries(written + 1).await;
-    let lines = subscriber.lines();
-    let (out, err): (Vec<&Line>, Vec<_>) = lines
-        .iter()
-        .partition(|line| line.stream == proto::Stream::Stdout);
-    assert_eq!((out.len(), err.len()), (1, written));
-    assert!(out[0].bytes.len() == 50_001 && out[0].bytes.ends_with(b"ab"));
-    assert!(lines == lines_of(&web), "not what was stored");
-    server.stop().await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use pulsetail::proto::{
     self, ClosingReason, ContainerChangeKind, Selector, StreamLogsRequest,
     stream_logs_request::Start, stream_logs_response::Event,
 };
-use pulsetail_sim::{Driver, Stream};
+use pulsetail_sim::Stream;
 
 use crate::harness::{Server, all, engine, followed, stored, until_so};
 use crate::subscriber::lines_of;
@@ -45,18 +45,6 @@ async fn what_a_container_writes_comes_at_once_and_as_text() {
     let texts = ["line 0, with ü", "line 1, with ü", "line 2, with ü", ""];
     assert_eq!(subscriber.texts(), texts);
     assert_eq!(subscriber.lines(), lines_of(&web)[1..]);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_utf8_come_as_they_were_stored() {
-    let sim = engine();
-    let web = sim.container("web").driver(Driver::local()).run();
-    web.stdout(b"\xff\0\r\n");
-    let server = Server::start(&sim).await;
-    let subscriber = server.read(stored("web")).await;
-    assert_eq!(subscriber.texts(), ["<raw>"]);
-    assert_eq!(subscriber.lines()[0].bytes, b"\xff\0\r");
     server.stop().await;
 }
 

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking, and their tasks end with their runtime"
 )]
 
+mod adversarial;
 mod ancestor;
 mod architecture;
 mod bare;

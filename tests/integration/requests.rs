@@ -6,7 +6,7 @@ use prost_types::{Duration as Ago, Timestamp};
 use pulsetail::proto::{
     self, ClosingReason, Selector, StreamLogsRequest, stream_logs_request::Start,
 };
-use pulsetail_sim::{Driver, Endpoint, Sim};
+use pulsetail_sim::{Endpoint, Sim};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -205,30 +205,6 @@ async fn all_that_is_wrong_is_told_at_once_and_a_long_text_is_not_repeated() {
     assert!(status.message().len() < 1_000, "{}", status.message().len());
     let huge = refusal(&server, stored(&"x".repeat(2_000_000))).await;
     assert_eq!(huge.code(), Code::OutOfRange);
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_log_that_cannot_be_read_is_refused_with_the_reason() {
-    let sim = engine();
-    sim.container("mute").driver(Driver::none()).run();
-    sim.container("dead").run().mark_dead();
-    sim.container("going").run().mark_removing();
-    let server = Server::start(&sim).await;
-    for (name, expected) in [
-        ("mute", "LOG_DRIVER_UNREADABLE"),
-        ("dead", "CONTAINER_REMOVING"),
-        ("going", "CONTAINER_REMOVING"),
-    ] {
-        for request in [stored(name), followed(name)] {
-            let (code, reason, _) = told(&refusal(&server, request).await);
-            assert_eq!(
-                (code, &*reason),
-                (Code::FailedPrecondition, expected),
-                "{name}"
-            );
-        }
-    }
     server.stop().await;
 }
 

@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
 use crate::subscriber::{Line, Subscriber, cursors_after, lines_of};
 
-fn resuming(cursors: Vec<String>) -> StreamLogsRequest {
+pub(crate) fn resuming(cursors: Vec<String>) -> StreamLogsRequest {
     StreamLogsRequest {
         cursors,
         ..StreamLogsRequest::default()
@@ -61,7 +61,7 @@ fn cut(whole: &Subscriber, at: usize) -> (Vec<Line>, Vec<String>) {
     )
 }
 
-async fn resume_everywhere(server: &Server, whole: &Subscriber, least: usize) {
+pub(crate) async fn resume_everywhere(server: &Server, whole: &Subscriber, least: usize) {
     let lines = whole.lines();
     assert!(whole.events.len() > least, "too few places to cut");
     for at in 1..=whole.events.len() {
@@ -308,14 +308,14 @@ async fn members_without_a_cursor_start_where_start_says_or_at_the_cursors_issue
 }
 
 /// A container that keeps about a hundred lines.
-fn forgetful(sim: &Sim) -> Container {
+pub(crate) fn forgetful(sim: &Sim) -> Container {
     let driver = Driver::json_file().max_size(4_000).max_file(2);
     let web = sim.container("web").driver(driver).run();
     (0..20).for_each(|n| web.stdout(format!("{n}\n")));
     web
 }
 
-fn assert_gap_then_the_rest(read: &Subscriber, web: &Container) {
+pub(crate) fn assert_gap_then_the_rest(read: &Subscriber, web: &Container) {
     let [gap] = read.gaps()[..] else {
         panic!("one gap: {:?}", read.gaps());
     };
@@ -324,34 +324,6 @@ fn assert_gap_then_the_rest(read: &Subscriber, web: &Container) {
     let last = read.lines().len().checked_sub(lines_of(web).len());
     let last = last.expect("all that is left came");
     assert_eq!(read.lines()[last..], lines_of(web));
-}
-
-#[tokio::test]
-async fn what_retention_deleted_behind_a_cursor_is_a_gap_before_what_is_left() {
-    let sim = engine();
-    let web = forgetful(&sim);
-    let server = Server::start(&sim).await;
-    let cursors = vec![cursor_of(&server, "web").await];
-    (20..500).for_each(|n| web.stdout(format!("{n}\n")));
-    let read = server.read(resuming(cursors.clone())).await;
-    assert!(
-        matches!(read.events[1], Event::Gap(_)),
-        "{:?}",
-        read.events[1]
-    );
-    assert_gap_then_the_rest(&read, &web);
-    let again = server.read(resuming(read.cursors())).await;
-    assert_eq!((again.count, again.gaps().len()), (0, 0));
-    let from_gap = cursors_after(&read.events[..2]);
-    assert_gap_then_the_rest(&server.read(resuming(from_gap)).await, &web);
-    let mut follow = resuming(cursors);
-    follow.follow = true;
-    let mut follow = server.open(follow).await;
-    web.stdout("500\n");
-    follow.until(|heard| heard.texts().contains(&"500")).await;
-    assert!(matches!(follow.events[1], Event::Gap(_)));
-    assert_gap_then_the_rest(&follow, &web);
-    server.stop().await;
 }
 
 #[tokio::test]

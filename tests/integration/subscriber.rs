@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::judge::Judge;
 use pulsetail::proto::{
@@ -55,8 +56,17 @@ impl Subscriber {
     }
 
     /// Reads until what was heard is as wanted.
-    pub(crate) async fn until(&mut self, mut wanted: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + DEADLINE;
+    pub(crate) async fn until(&mut self, wanted: impl FnMut(&Self) -> bool) {
+        self.until_within(DEADLINE, wanted).await;
+    }
+
+    /// The same, where it may take longer.
+    pub(crate) async fn until_within(
+        &mut self,
+        patience: Duration,
+        mut wanted: impl FnMut(&Self) -> bool,
+    ) {
+        let deadline = Instant::now() + patience;
         while !wanted(self) {
             match self.next(deadline).await {
                 Ok(true) => {}

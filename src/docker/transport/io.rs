@@ -51,7 +51,7 @@ impl Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silence {
     /// Until the response head is complete.
-    pub(crate) head: Duration,
+    pub(crate) head: Option<Duration>,
     /// Between the head and the first byte of the body.
     pub(crate) first_byte: Option<Duration>,
     /// Between bytes of the body.
@@ -87,7 +87,7 @@ impl<S> EngineIo<S> {
 
     fn limit(&self) -> (Option<Duration>, &'static str) {
         match (self.response.has_head(), self.body_bytes) {
-            (false, _) => (Some(self.silence.head), "the engine did not answer in time"),
+            (false, _) => (self.silence.head, "the engine did not answer in time"),
             (true, false) => (
                 self.silence.first_byte,
                 "the engine sent no first byte in time",

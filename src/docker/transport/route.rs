@@ -67,11 +67,12 @@ impl Route {
 
     pub(crate) fn silence(self) -> Silence {
         let (head, first_byte, between) = match self {
-            Route::Ping => (PING, Some(PING), Some(PING)),
-            // A quiet container or engine sends nothing; probes and relists
-            // notice when that is a fault.
-            Route::Follow | Route::Events => (HEAD, None, None),
-            _ => (HEAD, Some(FIRST_BYTE), Some(BETWEEN)),
+            Route::Ping => (Some(PING), Some(PING), Some(PING)),
+            // A quiet container or engine sends nothing, and Podman, or a proxy,
+            // not even a head before the first line; probes and relists notice
+            // when that is a fault.
+            Route::Follow | Route::Events => (None, None, None),
+            _ => (Some(HEAD), Some(FIRST_BYTE), Some(BETWEEN)),
         };
         Silence {
             head,

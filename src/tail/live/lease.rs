@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use super::super::anchor::index;
+use super::super::anchor::{Anchor, index};
 use super::super::{Delivery, Next, Verified, WIDEN, WINDOW};
 use super::{Live, Phase, SEEK_SILENCE};
 use crate::docker::{Record, Tail};
 
 /// Widest overlap a lease is opened with.
 const MAX_OVERLAP: u32 = 4_096;
+/// Parts of an open line that are known again: more than are kept of any line.
+const MAX_PARTS: usize = 256;
 const MAX_SEEK_SILENCE: Duration = Duration::from_secs(4);
 /// A probe saw a record that the lease has not brought: it gets so much longer.
 const STALL: Duration = Duration::from_secs(1);
@@ -107,6 +109,12 @@ impl Live {
             out.push(Delivery::Replaced);
             return self.resync();
         }
+        // Equal parts are legal, and a stream that goes back within the line brings
+        // them, too.
+        let is_again = open == Some(record.time) && self.has_part(&record);
+        if is_again && self.doubt.is_possible() {
+            return self.resync();
+        }
         if (breaks_line && self.doubt.is_possible()) || self.doubt.is_before(&record) {
             return self.resync();
         }
@@ -128,6 +136,21 @@ impl Live {
         match self.doubt.is_full() {
             true => self.rotate(now),
             false => Next::More,
+        }
+    }
+
+    fn has_part(&self, record: &Record) -> bool {
+        !record.ends_line() && self.parts[index(record.stream)].contains(&record.hash())
+    }
+
+    /// Remembers the parts of the line that is open on a stream.
+    pub(super) fn note_part(&mut self, anchor: Anchor) {
+        let parts = &mut self.parts[index(anchor.stream)];
+        if anchor.ends_line || anchor.ordinal == 0 {
+            parts.clear();
+        }
+        if !anchor.ends_line && parts.len() < MAX_PARTS {
+            parts.push(anchor.hash);
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Live {
     doubt: Doubt,
     /// Records delivered so far.
     taken: u64,
+    /// Hashes of the parts of each stream's open line.
+    parts: [Vec<u64>; 3],
     /// The last lease stood still.
     stalled: bool,
     /// The last lease was read to its end.
@@ -117,6 +119,7 @@ impl Live {
             stopped: false,
             doubt: Doubt::new(settings.skips),
             taken: 0,
+            parts: [const { Vec::new() }; 3],
             stalled: false,
             drained: false,
             overlap: WINDOW,
@@ -348,7 +351,8 @@ impl Live {
         self.stopped = false;
         self.taken += 1;
         self.doubt.count(&record);
-        self.tracker.push(&record);
+        let anchor = self.tracker.push(&record);
+        self.note_part(anchor);
         self.joiner
             .push(record, &mut |entry| out.push(Delivery::Entry(entry)));
     }

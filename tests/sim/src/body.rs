@@ -1,5 +1,6 @@
 //! Response bodies: a known document, or chunks written by an async function that runs only while the body is read.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,6 +25,8 @@ pub(crate) struct Torn;
 pub(crate) struct Written {
     writer: Option<Writer>,
     chunks: mpsc::Receiver<Bytes>,
+    /// What was written before anybody read.
+    first: Option<io::Result<Frame<Bytes>>>,
 }
 
 type Writer = Pin<Box<dyn Future<Output = Result<(), Torn>> + Send>>;
@@ -41,7 +44,14 @@ impl Written {
         Self {
             writer: Some(Box::pin(write(Chunks(sender)))),
             chunks,
+            first: None,
         }
+    }
+
+    /// Writes until there is something to read, or nothing will come.
+    pub(crate) async fn begun(mut self) -> Self {
+        self.first = poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut self), cx)).await;
+        self
     }
 }
 
@@ -70,6 +80,9 @@ impl hyper::body::Body for Written {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(first));
+        }
         if let Some(writer) = &mut self.writer
             && let Poll::Ready(end) = writer.as_mut().poll(cx)
         {

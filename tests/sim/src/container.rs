@@ -255,6 +255,12 @@ impl Container {
         self.change_log(Log::append_corrupt);
     }
 
+    /// The next so many lines or parts that its process writes are dropped before they are stored, as a driver in
+    /// non-blocking mode drops what it has no room for.
+    pub fn lose(&self, count: usize) {
+        self.change_log(|log| log.lose(count));
+    }
+
     /// The records that are retained, oldest first: the truth that readers are held against.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {

@@ -38,6 +38,7 @@ pub(crate) enum Act {
 pub(crate) enum HeadAct {
     Withhold,
     Delay(Duration),
+    WithBody,
     Refuse(u16, String),
     HangUp,
 }
@@ -67,6 +68,12 @@ impl Fault {
     #[must_use]
     pub fn late_head(by: Duration) -> Self {
         Self::head(HeadAct::Delay(by))
+    }
+
+    /// The response head comes with the first byte of the body, as through a proxy that waits for it.
+    #[must_use]
+    pub fn head_with_body() -> Self {
+        Self::head(HeadAct::WithBody)
     }
 
     /// The answer is this status with `{"message": …}`.

@@ -42,6 +42,8 @@ pub(crate) struct Log {
     /// Followers of a file that was truncated under them: they hear of the end only.
     deaf: Vec<UnboundedSender<Stored>>,
     truncated: bool,
+    /// How many of the next lines or parts a process writes are dropped before they are stored.
+    lost: usize,
 }
 
 #[derive(Default)]
@@ -63,7 +65,12 @@ impl Log {
             followers: Vec::new(),
             deaf: Vec::new(),
             truncated: false,
+            lost: 0,
         }
+    }
+
+    pub(crate) fn lose(&mut self, count: usize) {
+        self.lost += count;
     }
 
     /// Stores what is complete of a process's output.
@@ -198,6 +205,10 @@ impl Log {
     }
 
     fn store(&mut self, stream: Stream, piece: Piece) {
+        if let Some(left) = self.lost.checked_sub(1) {
+            self.lost = left;
+            return;
+        }
         let newline = match piece.end {
             End::Line => true,
             End::LastPart => self.driver.kind != Kind::Local || self.habits.local_ends_long_lines,

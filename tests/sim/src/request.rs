@@ -42,6 +42,12 @@ pub struct Stats {
     pub connections: usize,
     /// Log bodies that are open, snapshots included.
     pub log_streams: usize,
+    /// Of them, those with `follow`.
+    pub follows: usize,
+    /// And those without.
+    pub snapshots: usize,
+    /// The most of those that were ever open at once.
+    pub most_snapshots: usize,
     /// Event bodies that are open.
     pub event_streams: usize,
 }

@@ -35,7 +35,8 @@ pub(crate) async fn answer<B>(
         .path_and_query()
         .map_or("/", |target| target.as_str());
     world.witness(route.endpoint, request.method().as_str(), target);
-    let suffered = suffer(&world, &route).await?;
+    let mut with_body = false;
+    let suffered = suffer(&world, &route, &mut with_body).await?;
     if let Some(response) = moved(request.uri()) {
         return Ok(response);
     }
@@ -54,6 +55,9 @@ pub(crate) async fn answer<B>(
         .and_then(|api| dispatch(&world, &route, api))
         .unwrap_or_else(|refusal| route.refused(&refusal));
     sign(&mut response, &engine, accepted);
+    if with_body {
+        response = begun(response).await;
+    }
     Ok(response)
 }
 
@@ -145,8 +149,22 @@ fn split_version(path: &str) -> (Option<&str>, &str) {
     versioned.unwrap_or((None, path))
 }
 
+/// Holds a head back until its body has begun.
+async fn begun(response: Response<Body>) -> Response<Body> {
+    let (head, body) = response.into_parts();
+    let body = match body {
+        Body::Right(written) => Body::Right(written.begun().await),
+        known => known,
+    };
+    Response::from_parts(head, body)
+}
+
 /// Lets the faults before the head have their way.
-async fn suffer(world: &Arc<World>, route: &Route) -> io::Result<Result<(), Refusal>> {
+async fn suffer(
+    world: &Arc<World>,
+    route: &Route,
+    with_body: &mut bool,
+) -> io::Result<Result<(), Refusal>> {
     let container = world
         .state()
         .find(&route.container)
@@ -157,6 +175,7 @@ async fn suffer(world: &Arc<World>, route: &Route) -> io::Result<Result<(), Refu
         match act {
             HeadAct::Withhold => std::future::pending().await,
             HeadAct::Delay(by) => tokio::time::sleep(by).await,
+            HeadAct::WithBody => *with_body = true,
             HeadAct::Refuse(status, message) => return Ok(Err(Refusal::new(status, message))),
             HeadAct::HangUp => return Err(io::Error::other("the simulated engine hung up")),
         }

@@ -82,7 +82,7 @@ impl LogsQuery {
 /// The body of one request for logs.
 pub(crate) struct LogStream {
     world: Arc<World>,
-    _open: Open,
+    _open: [Open; 2],
     container: String,
     victim: Victim,
     faults: watch::Receiver<()>,
@@ -112,7 +112,13 @@ impl LogStream {
         let first = backlog.front();
         Self {
             world: Arc::clone(world),
-            _open: world.open(|stats| &mut stats.log_streams),
+            _open: [
+                world.open(|stats| &mut stats.log_streams),
+                world.open(match query.follow {
+                    true => |stats| &mut stats.follows,
+                    false => |stats| &mut stats.snapshots,
+                }),
+            ],
             container: instance.id.clone(),
             victim: Victim::new(Endpoint::Logs, Some(instance.id.clone()), query.follow),
             faults: world.faults.subscribe(),

@@ -102,7 +102,10 @@ impl World {
 
     /// Counts something as open until the guard is dropped.
     pub(crate) fn open(self: &Arc<Self>, gauge: fn(&mut Stats) -> &mut usize) -> Open {
-        self.stats.send_modify(|stats| *gauge(stats) += 1);
+        self.stats.send_modify(|stats| {
+            *gauge(stats) += 1;
+            stats.most_snapshots = stats.most_snapshots.max(stats.snapshots);
+        });
         Open {
             world: Arc::clone(self),
             gauge,
