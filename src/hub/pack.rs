@@ -114,7 +114,7 @@ impl Packer {
                     }
                     self.content(Content::Gap(gap), self.at);
                 }
-                Delivery::Verified => self.content(Content::Verified(self.asked), after),
+                Delivery::Verified => self.verified(after),
                 Delivery::Replaced => {
                     if is_due(&mut self.told_lease) {
                         self.content(Content::LeaseReplaced, after);
@@ -129,6 +129,11 @@ impl Packer {
     /// The engine is being asked, now.
     pub(crate) fn asked_at(&mut self, now: i64) {
         self.asked = now;
+    }
+
+    /// All that was stored when the engine was last asked is among what came.
+    pub(crate) fn verified(&mut self, after: Position) {
+        self.content(Content::Verified(self.asked), after);
     }
 
     fn entry(&mut self, entry: &Entry, late: Option<u64>) {

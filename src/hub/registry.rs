@@ -19,7 +19,7 @@ use super::budget::{ALL_RINGS_BYTES, Budget};
 use super::catch_up::{CatchUp, Handed, Held, Piece, Stretch};
 use super::container::{ContainerTask, Duty, Means};
 use super::log::{Ended, Log, ring_bytes};
-use super::slots::{Slot, Slots};
+use super::slots::{Resyncs, Slot, Slots};
 use super::source::Source;
 use crate::docker::{Changes, Container, ContainerId, Engine, Inventory, Ledger, Reach};
 use crate::supervisor::{Breaker, Fenced, Kind, Spec, Started, Supervisor};
@@ -131,6 +131,7 @@ impl Registry {
                 engine,
                 reach,
                 inventory: ledger.inventory(),
+                resyncs: Resyncs::new(),
             },
             ledger,
             reading,

@@ -1,4 +1,8 @@
-//! Reads of the engine for one subscriber each, limited and taking turns.
+//! Reads of the engine, limited and taking turns.
+//!
+//! A live reader whose stream broke looks at what is stored, which costs the engine
+//! what it reads: few do at a time, each in its turn. The rest is about reads for
+//! one subscriber each.
 //!
 //! A catch-up can cost the engine as much as it reads. Few read at a time, each a
 //! turn of bounded size, so that a short one does not wait for long ones. A
@@ -19,6 +23,25 @@ const READS: usize = 32;
 const TURNS: usize = 8;
 /// Bytes of a turn.
 const TURN_BYTES: usize = 256 * 1024;
+
+/// Looks of live readers at what is stored that are under way at once.
+pub(crate) const RESYNCS: usize = 4;
+
+/// The places for them, in the order of asking. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Resyncs(Arc<Semaphore>);
+
+impl Resyncs {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(RESYNCS)))
+    }
+
+    /// A place, behind all who asked before; it is free once this is dropped.
+    pub(crate) fn place(&self) -> BoxFuture<'static, Option<OwnedSemaphorePermit>> {
+        // It is never closed.
+        Arc::clone(&self.0).acquire_owned().map(Result::ok).boxed()
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Slots {

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::pack::{Issue, Packer};
 use super::registry::Reading;
+use super::slots::Resyncs;
 use crate::docker::{Container, Engine, Inventory, Reach};
 use crate::supervisor::Backoff;
 use crate::tail::{Cursor, Dialect, GapCause, Settings, Skips};
@@ -21,6 +22,8 @@ pub(crate) struct Source {
     pub(crate) engine: Engine,
     pub(crate) reach: watch::Receiver<Reach>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
+    /// Who may look at what is stored.
+    pub(crate) resyncs: Resyncs,
 }
 
 impl Source {

@@ -7,7 +7,7 @@ use pulsetail::proto::{
     self, ClosingReason, ContainerChangeKind, Selector, StreamLogsRequest,
     stream_logs_request::Start, stream_logs_response::Event,
 };
-use pulsetail_sim::Stream;
+use pulsetail_sim::{Fault, Stream};
 
 use crate::harness::{Server, all, engine, followed, stored, until_so};
 use crate::subscriber::lines_of;
@@ -374,4 +374,38 @@ async fn the_stream_of_one_engine_lists_who_follows_a_container() {
     drop(subscriber);
     until_so(async || shown().await == 0).await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_read_says_up_to_when_all_that_was_stored_has_come_and_not_before() {
+    let sim = engine();
+    let [web, other] = ["web", "other"].map(|name| sim.container(name).run());
+    (0..5_000).for_each(|n| web.stdout(format!("{n}\n")));
+    let server = Server::start(&sim).await;
+    let mut request = stored("web");
+    request
+        .selector
+        .as_mut()
+        .unwrap()
+        .names
+        .push("other".into());
+    let before = pulsetail_sim::Timestamp::now();
+    let read = server.read(request.clone()).await;
+    let progress = read.closing().progress.clone().unwrap();
+    let verified = progress.verified_time.expect("it is known");
+    let verified = (verified.seconds, verified.nanos);
+    let now = progress.server_time.unwrap();
+    let before = instant(before);
+    assert!((before.seconds, before.nanos) <= verified, "{verified:?}");
+    assert!(verified <= (now.seconds, now.nanos), "{verified:?}");
+    // One that was read does not speak for the other.
+    web.fault(Fault::stall().after(4_900).on_snapshot());
+    other.stdout("line\n");
+    let mut cut = server.open(request).await;
+    cut.until(|heard| heard.texts().contains(&"line")).await;
+    let end = server.drain();
+    cut.end().await.expect_err("a drain is no good end");
+    let progress = cut.closing().progress.as_ref().unwrap();
+    assert_eq!(progress.verified_time, None);
+    drop(end);
 }

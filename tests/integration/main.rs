@@ -35,6 +35,7 @@ mod pages;
 mod readme;
 mod requests;
 mod resume;
+mod resyncs;
 mod roster;
 mod selectors;
 mod sharing;

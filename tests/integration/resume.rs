@@ -68,6 +68,8 @@ pub(crate) async fn resume_everywhere(server: &Server, whole: &Subscriber, least
         let (mut joined, cursors) = cut(whole, at);
         let rest = server.read(resuming(cursors)).await;
         assert!(rest.gaps().is_empty() && rest.first().unmatched.is_empty());
+        let waited = |event: &Event| matches!(event, Event::Progress(_));
+        assert!(!rest.events.iter().any(waited), "it did not end at once");
         joined.extend(rest.lines());
         assert!(joined == lines, "cut behind message {at}");
     }

@@ -22,7 +22,7 @@ use super::pack::Packer;
 use super::slots::Slot;
 use super::source::Source;
 use super::unit::{Content, Unit};
-use crate::docker::{Chunk, Container, EngineError, Verified};
+use crate::docker::{Chunk, Container, EngineError, Verified, now};
 use crate::supervisor::{Failure, Fenced, Permit, Task, Turn, Work};
 use crate::tail::{
     Event, From, Gap, GapCause, History, Next, OpenLines, Position, Settings, Until,
@@ -193,6 +193,7 @@ impl CatchUp {
             return self.settle().await;
         };
         let (id, tty) = (self.stretch.container.id, self.stretch.container.tty);
+        self.packer.asked_at(now());
         let records = self.source.engine.snapshot(&id, tty, tail);
         self.reading = Some(records.chunks(TURN).boxed());
         self.step = Step::Broken;
@@ -288,6 +289,11 @@ impl CatchUp {
         self.pack();
         if let Piece::Done(end) = last {
             self.locate(end);
+            if self.stretch.until == Until::End {
+                // All that was stored when the last read was asked for has come.
+                self.packer.verified(end);
+                self.pack();
+            }
         }
         self.ready.push_back(last);
         self.give_up();

@@ -1,5 +1,6 @@
 //! The one reader of a container's log: does what the machine in `tail` asks.
 
+mod place;
 mod rest;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::docker::{
 };
 use crate::supervisor::{Backoff, Failure, Permit, Task, Turn, Work};
 use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
+use place::Place;
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
@@ -46,6 +48,8 @@ pub(crate) struct Reader {
     /// Empty between events: one allocation serves all of them.
     deliveries: Vec<Delivery>,
     reading: Option<Chunks>,
+    /// For what is stored.
+    place: Place,
     probe: Option<BoxFuture<'static, Probed>>,
     /// When it was asked for, ns since the Unix epoch, and that it was answered.
     probed: i64,
@@ -90,6 +94,7 @@ impl Task for Reader {
     async fn turn(&mut self) -> Result<Turn<Verified>, Failure> {
         let gone_on = self.go_on().await;
         if gone_on.is_err() {
+            self.place.leave();
             self.publish();
         }
         match gone_on {
@@ -142,6 +147,7 @@ impl Reader {
             proof: None,
             deliveries: Vec::new(),
             reading: None,
+            place: Place::Unwanted,
             probe: None,
             probed: 0,
             answered: None,
@@ -157,6 +163,11 @@ impl Reader {
 
     /// One step; whether it only waits for what is nobody's fault.
     async fn go_on(&mut self) -> Result<bool, Stop> {
+        if let Step::Do(Next::Snapshot(_)) = self.step
+            && !self.may_look().await
+        {
+            return Ok(true);
+        }
         let next = match self.step {
             Step::Look => self.look().await?,
             Step::Broken => self.tell(Event::Broken),
@@ -171,12 +182,21 @@ impl Reader {
             }
         };
         self.step = Step::Do(next);
+        if !matches!(next, Next::More | Next::Snapshot(_)) {
+            self.place.leave();
+        }
         match next {
             Next::More => self.publish_in_time(),
             Next::Rest | Next::Done => self.lie_down(),
             _ => self.publish(),
         }
         Ok(false)
+    }
+
+    /// Whether it may look at what is stored; if not, it has waited its turn.
+    async fn may_look(&mut self) -> bool {
+        let resyncs = &self.source.resyncs;
+        self.place.is_taken(resyncs, self.patience).await
     }
 
     /// Does what was asked and waits for what comes of it.
@@ -230,6 +250,11 @@ impl Reader {
                     Ok(self.tell(Event::End))
                 }
             },
+            () = self.place.is_silent() => {
+                // Others first: it goes on, and the engine's deadlines end it.
+                self.place.leave();
+                Ok(Next::More)
+            }
             () = sleep(self.patience) => Ok(Next::More),
         }
     }
@@ -237,6 +262,7 @@ impl Reader {
     fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
         self.look_for_name();
         self.proof = chunk.proof;
+        self.place.moves();
         // They were there together: looking at the clock costs more than some.
         let now = self.begun.elapsed();
         for record in chunk.records {

@@ -233,3 +233,28 @@ impl Live {
         self.resync()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+    use crate::tail::{Dialect, Skips};
+
+    #[test]
+    fn leases_live_up_to_a_tenth_longer_or_shorter_each_by_itself() {
+        let (mut live, _) = Live::new(Settings {
+            rotation: Duration::from_secs(10),
+            max_line: 1,
+            dialect: Dialect::default(),
+            skips: Skips::Never,
+            kept: 0,
+            orientation: WINDOW,
+            seed: 7,
+        });
+        let lives: Vec<_> = (0..1_000).map(|_| live.lifetime()).collect();
+        let (shortest, longest) = (lives.iter().min(), lives.iter().max());
+        let around = |from: u64, to: u64| Duration::from_millis(from)..Duration::from_millis(to);
+        assert!(shortest.is_some_and(|life| around(9_000, 9_100).contains(life)));
+        assert!(longest.is_some_and(|life| around(10_900, 11_001).contains(life)));
+    }
+}

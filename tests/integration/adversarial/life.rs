@@ -64,7 +64,7 @@ async fn case_20_a_container_that_is_removed_as_it_exits() {
     subscriber.caught_up().await;
     write(&web, 0..3_000);
     web.exit(0);
-    subscriber.end().await.expect("nobody is left");
+    subscriber.change(Change::Removed).await;
     let expected: Vec<_> = (0..3_000).map(|n| n.to_string()).collect();
     assert_eq!(subscriber.texts(), expected);
     assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
@@ -161,7 +161,7 @@ async fn case_22_rename_during_follow() {
     let sim = engine();
     let web = sim.container("web").run();
     let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
-    let mut subscriber = server.open(all("web")).await;
+    let mut subscriber = server.open(all(web.id())).await;
     write(&web, 0..10);
     subscriber.entries(10).await;
     web.rename("shop");

@@ -46,7 +46,7 @@ pub struct Stats {
     pub follows: usize,
     /// And those without.
     pub snapshots: usize,
-    /// The most of those that were ever open at once.
+    /// The most of those that were open at once.
     pub most_snapshots: usize,
     /// Event bodies that are open.
     pub event_streams: usize,

@@ -140,6 +140,12 @@ impl Sim {
         self.world.stats.borrow().clone()
     }
 
+    /// Counts from now on what was most.
+    pub fn forget_most(&self) {
+        let forget = |stats: &mut Stats| stats.most_snapshots = stats.snapshots;
+        self.world.stats.send_modify(forget);
+    }
+
     /// Waits until the counts are as wanted, and returns them. It has no deadline of its own.
     pub async fn wait_until(&self, mut wanted: impl FnMut(&Stats) -> bool) -> Stats {
         let mut counted = self.world.stats.subscribe();
