@@ -182,6 +182,13 @@ pub enum GapCause {
 const INVERSION: i64 = 1_000_000_000;
 /// The smallest window: a rotation's overlap, a snapshot's first guess.
 const WINDOW: u32 = 64;
+/// Whether a snapshot of the last `want` records that brought `seen` is the whole
+/// log. While files rotate an engine can bring fewer than are asked for and stored
+/// (seen with API 1.56: 511 of 512), so one that is more than half full is not.
+const fn is_whole(want: u32, seen: u32) -> bool {
+    seen <= want / 2
+}
+
 /// A window that missed is followed by one this many times as large: all of
 /// them together read 1.15 times what the last one does.
 const WIDEN: u32 = 8;

@@ -307,9 +307,8 @@ impl History {
             }
             Stage::Count { .. } => self.counted_to_end(whole, out),
             Stage::Recount { .. } => self.restart(),
-            Stage::Find { finder, check, .. }
-                if whole && !(finder.saw_likeness() && tail != Tail::All) =>
-            {
+            // A window that brought less than it was asked for is no proof.
+            Stage::Find { check, .. } if tail == Tail::All => {
                 let From::After(position) = self.from else {
                     return Next::Done;
                 };

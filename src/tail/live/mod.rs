@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::anchor::{Tracker, index};
 use super::doubt::{Doubt, Skips, Walk};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, GapCause, Next, Position, WIDEN, WINDOW, flush};
+use super::{Delivery, Event, Gap, GapCause, Next, Position, WIDEN, WINDOW, flush, is_whole};
 use crate::docker::{Record, Stream, Tail};
 use resync::{Pass, Search};
 
@@ -212,7 +212,7 @@ impl Live {
             Phase::Orient { want, seen, starts } => {
                 let whole = seen < want;
                 if whole || *want >= self.orientation(*starts) {
-                    if whole {
+                    if is_whole(*want, *seen) {
                         self.doubt.known_from_start();
                     }
                     out.push(Delivery::Verified);

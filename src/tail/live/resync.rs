@@ -187,6 +187,8 @@ impl Live {
                 self.find(Tail::Last(want.saturating_mul(WIDEN)))
             }
             (Tail::Last(_), _) if search.saw_likeness() => self.find(Tail::All),
+            // It brought less than it was asked for, which is no proof.
+            (Tail::Last(_), None) => self.find(Tail::All),
             (_, Some(oldest)) => {
                 let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
                 let pass = Pass::CompareAll {

@@ -124,6 +124,8 @@ pub(super) struct Log {
     pub(super) base: usize,
     pub(super) running: bool,
     pub(super) tty: bool,
+    /// How many records a tail brings less than it is asked for.
+    pub(super) short: usize,
     clock: i64,
     last: [i64; 3],
     open: [Option<i64>; 3],
@@ -138,6 +140,7 @@ impl Log {
             base: 0,
             running: true,
             tty,
+            short: 0,
             clock: 1_700_000_000_000 * MS,
             last: [0; 3],
             open: [None; 3],
@@ -229,7 +232,10 @@ impl Log {
     pub(super) fn window(&self, tail: Tail) -> Range<usize> {
         let start = match tail {
             Tail::All => self.base,
-            Tail::Last(want) => self.end().saturating_sub(want as usize).max(self.base),
+            Tail::Last(want) => {
+                let brought = (want as usize).saturating_sub(self.short);
+                self.end().saturating_sub(brought).max(self.base)
+            }
         };
         start..self.end()
     }

@@ -358,3 +358,26 @@ fn a_cut_while_a_stretch_is_delivered_repeats_nothing() {
     reading.run(&log);
     assert_eq!(lines(&reading.delivered).len(), 100);
 }
+
+/// An engine whose files rotate while it is read.
+#[test]
+fn a_tail_that_brings_less_than_is_stored_is_not_the_whole_log() {
+    let mut driver = live(&[Op::Burst(OUT, 2_000)], &[]);
+    driver.apply(&Op::Burst(OUT, 600));
+    driver.log.short = 1;
+    driver.apply(&Op::Break);
+    (0..10).for_each(|_| driver.apply(&Op::Deliver(400)));
+    driver.log.short = 0;
+    let gap = |delivery: &Delivery| matches!(delivery, Delivery::Gap(_));
+    driver.settle();
+    assert!(!driver.delivered.iter().any(gap));
+    finish(driver);
+
+    let mut log = log(&[Op::Burst(OUT, 2_000)]);
+    log.short = 1;
+    let from = From::After(log.position(1_400));
+    let mut reading = Reading::new(from, Until::End, &log);
+    reading.run(&log);
+    assert!(!reading.delivered.iter().any(gap));
+    assert_eq!(lines(&reading.delivered).len(), 599);
+}
