@@ -3,6 +3,15 @@
 
 use super::unit::{Change, Content};
 
+/// Why a log will bring nothing more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The engine removed the container.
+    Removed,
+    /// The container's log driver cannot be read; the engine's words.
+    Unreadable(String),
+}
+
 /// What was told so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Lifecycle {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::budget::Budget;
+pub use super::lifecycle::Ended;
 use super::lifecycle::Lifecycle;
 use super::pace::Latencies;
 use super::unit::{Change, Content, UNIT_BYTES, Unit};
@@ -26,15 +27,6 @@ const TAKE_BYTES: usize = 2 * UNIT_BYTES;
 /// Bytes a ring keeps of lines of at most `max_line` bytes.
 pub(crate) fn ring_bytes(max_line: usize) -> usize {
     RING_BYTES.max(2 * max_line)
-}
-
-/// Why a log will bring nothing more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// The engine removed the container.
-    Removed,
-    /// The container's log driver cannot be read; the engine's words.
-    Unreadable(String),
 }
 
 /// A container's log. One reader publishes, any number of subscribers read. It

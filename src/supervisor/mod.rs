@@ -8,6 +8,7 @@
 mod backoff;
 mod breaker;
 mod canary;
+mod deed;
 mod panics;
 mod permit;
 mod run;
@@ -32,7 +33,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{process, thread};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -51,6 +51,7 @@ pub use task::{Failure, Kind, Spec, Task, Turn, Work};
 pub use timings::{Timings, Violation, Wishes};
 
 use canary::{Aviary, Listener};
+use deed::Deed;
 use permit::Revoke;
 use run::{Body, Voice};
 use sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,14 +99,6 @@ struct Held {
     cancel: CancellationToken,
     /// Set once it is spawned.
     abort: OnceLock<AbortHandle>,
-}
-
-/// What is done without the lock: a runtime that has ended drops what is spawned on
-/// it at once, and that wants the lock.
-enum Deed {
-    Spawn(Handle, BoxFuture<'static, ()>, Run),
-    Cancel(Run),
-    Abort(Run),
 }
 
 impl Supervisor {
@@ -375,25 +368,6 @@ impl Shared {
         let version = watchdog.version();
         self.changed
             .send_if_modified(|told| std::mem::replace(told, version) != version);
-    }
-}
-
-impl Deed {
-    fn perform(self) {
-        match self {
-            Deed::Spawn(runtime, future, run) => {
-                let task = runtime.spawn(future);
-                // It is set here alone.
-                let _first = run.0.abort.set(task.abort_handle());
-            }
-            Deed::Cancel(run) => {
-                run.0.revoke.revoke();
-                run.0.cancel.cancel();
-            }
-            Deed::Abort(run) => {
-                run.0.abort.get().into_iter().for_each(AbortHandle::abort);
-            }
-        }
     }
 }
 

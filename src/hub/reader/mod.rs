@@ -2,6 +2,7 @@
 
 mod place;
 mod rest;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::log::{Ended, Log};
@@ -24,6 +25,7 @@ use crate::docker::{
 use crate::supervisor::{Backoff, Failure, Permit, Task, Turn, Work};
 use crate::tail::{Delivery, Event, GapCause, Live, Next, Settings};
 use place::Place;
+use waits::{answer, chunk, until};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
@@ -389,26 +391,5 @@ impl Reader {
                 .name
                 .clone_from(&known.name);
         }
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn chunk(reading: &mut Option<Chunks>) -> Option<Chunk> {
-    match reading {
-        Some(reading) => reading.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn answer<T>(probe: &mut Option<BoxFuture<'static, T>>) -> T {
-    match probe {
-        Some(probe) => probe.await,
-        None => std::future::pending().await,
     }
 }
