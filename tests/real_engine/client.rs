@@ -24,7 +24,7 @@ pub(crate) enum Pace {
 }
 
 /// How long a slow client reads nothing: long enough for a writer to fill the ring.
-pub(crate) const PAUSE: Duration = Duration::from_secs(6);
+pub(crate) const PAUSE: Duration = Duration::from_secs(11);
 
 /// A stream that has not ended by then never will.
 const DEADLINE: Duration = Duration::from_secs(150);
