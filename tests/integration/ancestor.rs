@@ -21,10 +21,10 @@
 //!
 //! | container monitor | shown by |
 //! |---|---|
-//! | E2.1 lines split before frames; a terminal's bytes taken for a header | `frames_pass_unchanged_however_they_are_cut`, `a_terminals_bytes_are_never_taken_for_a_frame` |
-//! | E2.2 stream and stamp lost, spaces trimmed, parts cut | `only_the_streams_asked_for_come_and_cursors_pass_the_others`, `bytes_that_are_no_utf8_come_as_they_were_stored`, `parts_of_a_long_line_are_joined_in_history_and_live` |
-//! | E2.3 an open last line was thrown away | `a_line_is_held_until_it_ends_over_rotations`, `a_stopped_container_is_read_and_followed_into_its_next_run` |
-//! | E2.4 resumed by the wall clock's seconds | `wherever_a_stream_is_cut_its_two_halves_are_the_whole`, `a_clock_that_goes_back_changes_neither_order_nor_number` |
+//! | E2.1 lines split before frames; a terminal's bytes taken for a header | `frames_pass_unchanged_however_they_are_cut`, `case_26_a_terminals_bytes_look_like_frames_and_stamps_stand_inside_lines` |
+//! | E2.2 stream and stamp lost, spaces trimmed, parts cut | `only_the_streams_asked_for_come_and_cursors_pass_the_others`, `case_27_bytes_of_every_kind_come_as_they_were_stored`, `parts_of_a_long_line_are_joined_in_history_and_live` |
+//! | E2.3 an open last line was thrown away | `case_04_a_line_is_held_over_rotations_while_the_other_stream_writes`, `a_stopped_container_is_read_and_followed_into_its_next_run` |
+//! | E2.4 resumed by the wall clock's seconds | `wherever_a_stream_is_cut_its_two_halves_are_the_whole`, `case_08_the_clock_is_set_back_and_forward` |
 //! | E2.5 any failed look meant "gone" | `an_engine_that_hangs_or_restarts_costs_no_task_its_budget`, `a_look_that_fails_takes_no_container_away` |
 //! | E2.6 a broken event feed killed its task, and what it missed was lost | `an_event_feed_that_breaks_is_followed_again`, `the_list_goes_on_behind_the_end_of_whoever_keeps_it` |
 //! | E2.7 bodies left open; fields shared without a lock; a failed start ignored | `dropping_a_client_closes_its_engine_connection`; the compiler forbids the second; a start cannot fail |

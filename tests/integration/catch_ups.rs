@@ -132,6 +132,7 @@ async fn a_gap_that_was_told_is_not_told_again() {
                         .map(|(_, line)| String::from_utf8_lossy(line));
                     got.extend(texts.map(std::borrow::Cow::into_owned));
                 }
+                Content::Verified(_) => {}
                 other => panic!("{other:?}"),
             },
             Item::Complete => break,
