@@ -94,8 +94,10 @@ impl Packer {
         packer
     }
 
-    /// What the container is called from here on.
+    /// What the container is called from here on. Told between events.
     pub(crate) fn label(&mut self, container: &Container) {
+        // What waits for others bears the name that it came under.
+        self.close(self.at);
         self.entries
             .label(&container.id.to_string(), &container.name);
     }
@@ -220,10 +222,15 @@ mod tests {
         })
     }
 
-    fn steps(lines: impl IntoIterator<Item = Delivery>) -> usize {
+    fn packer() -> (Container, Packer) {
         let web = serde_json::json!({"Id": "a".repeat(64), "Name": "/web"});
         let web = Container::of_inspect(serde_json::from_value(web).unwrap()).unwrap();
-        let mut packer = Packer::new(&web, 0, Issue::At(0), GapCause::RotatedOut);
+        let packer = Packer::new(&web, 0, Issue::At(0), GapCause::RotatedOut);
+        (web, packer)
+    }
+
+    fn steps(lines: impl IntoIterator<Item = Delivery>) -> usize {
+        let (_, mut packer) = packer();
         for line in lines {
             packer.push(&mut vec![line], Position::default());
         }
@@ -251,5 +258,20 @@ mod tests {
         };
         let late = [line(Stream::Stdout, 9), Delivery::Late(late, 1)];
         assert_eq!(steps(late), 0);
+    }
+
+    #[test]
+    fn what_waits_as_a_container_is_renamed_bears_its_old_name() {
+        let (mut web, mut packer) = packer();
+        packer.push(&mut vec![line(Stream::Stdout, 1)], Position::default());
+        web.name = "db".to_owned();
+        packer.label(&web);
+        packer.push(&mut vec![line(Stream::Stdout, 2)], Position::default());
+        let units = packer.take(Position::default());
+        let names = units.iter().map(|unit| match &unit.content {
+            Content::Entries(batch) => batch.framed().windows(2).any(|two| two == b"db"),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(names.collect::<Vec<_>>(), [false, true]);
     }
 }
