@@ -120,7 +120,7 @@ impl Container {
 
     /// Whether its owner wants it hidden from everybody.
     pub fn is_hidden(&self) -> bool {
-        self.label("pulsetail.logs") == "deny"
+        is_hidden(self.labels.get(HIDES).map(String::as_str))
     }
 
     /// A label's value, or "".
@@ -206,6 +206,14 @@ impl Container {
             network_of: shared.map(str::to_owned),
         })
     }
+}
+
+/// The label of a container by which its owner hides it.
+pub(super) const HIDES: &str = "pulsetail.logs";
+
+/// Whether that label's value does so.
+pub(super) fn is_hidden(value: Option<&str>) -> bool {
+    value == Some("deny")
 }
 
 fn state_of(reported: &Reported) -> State {

@@ -15,6 +15,7 @@ use futures_util::stream::{Stream as Items, StreamExt};
 use tracing::warn;
 
 use super::container::{Container, ContainerId};
+use super::listed::Listed;
 use super::records::Records;
 use super::transport::{Connector, Framing, NEWEST_MINOR, Transport};
 
@@ -178,15 +179,14 @@ impl Engine {
         })
     }
 
-    /// The ids of all containers, stopped ones included.
+    /// All containers, stopped ones included.
     ///
     /// # Errors
     /// The engine's.
-    pub async fn list(&self) -> Result<Vec<ContainerId>, EngineError> {
+    pub async fn list(&self) -> Result<Vec<Listed>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let listed = self.docker.list_containers(Some(options)).await?;
-        let ids = listed.into_iter().filter_map(|summary| summary.id);
-        Ok(ids.filter_map(|id| ContainerId::parse(&id)).collect())
+        Ok(listed.into_iter().filter_map(Listed::of).collect())
     }
 
     /// One container.
@@ -265,6 +265,8 @@ fn bundle_of(output: LogOutput) -> Result<Bytes, EngineError> {
 pub struct Event {
     /// Whether a run of it began.
     pub starts: bool,
+    /// Whether it was removed: the last that is told of it.
+    pub removes: bool,
     /// When, ns since the Unix epoch, the engine's clock.
     pub time: Option<i64>,
     /// The container, as far as the event describes it.
@@ -291,6 +293,7 @@ impl Event {
         let seconds = message.time.and_then(|s| s.checked_mul(1_000_000_000));
         Some(Event {
             starts: action == "start",
+            removes: action == "destroy",
             time: message.time_nano.or(seconds),
             container: Container::of_event(id, actor.attributes.unwrap_or_default()),
         })

@@ -184,10 +184,16 @@ impl Membership {
 
     fn join(&mut self, change: &Change) -> Option<Step> {
         let container = &change.container;
-        if !container.is_whole() || self.silent.contains(&container.id) {
+        let is_lost = !container.is_whole();
+        if self.silent.contains(&container.id) || (is_lost && !change.ran) {
             return None;
         }
         let choice = self.choose(container)?;
+        if is_lost {
+            // It ran unseen, and its log can be read no more than if it were gone.
+            self.silence(container.id);
+            return Some(Step::Missed(Arc::clone(container)));
+        }
         let left = self.left.get(&container.id).copied();
         // What ran and is over already belongs to the time of the subscription.
         if !choice.holds(container) && !change.ran && left.is_none() {

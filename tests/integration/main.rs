@@ -22,6 +22,7 @@ mod filters;
 mod harness;
 mod health;
 mod hostile;
+mod inventory;
 mod judge;
 mod later;
 mod leaks;

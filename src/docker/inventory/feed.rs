@@ -1,6 +1,6 @@
 //! The engine's events: hints of what to look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,8 @@ pub(super) const WAIT: Duration = Duration::from_secs(10);
 pub(super) struct Hint {
     /// Whether a run of it began.
     pub(super) started: bool,
+    /// Whether nothing more will be told of it.
+    pub(super) removed: bool,
     /// When the newest was, ns since the Unix epoch, the engine's clock.
     pub(super) time: Option<i64>,
     /// The container as the newest describes it.
@@ -39,64 +41,121 @@ pub struct Seen(Arc<Hints>);
 
 #[derive(Debug, Default)]
 struct Hints {
-    /// By container, and whether events may be missing.
-    hints: Mutex<(BTreeMap<ContainerId, Hint>, bool)>,
+    hints: Mutex<Told>,
     wake: Notify,
     /// How often the engine has answered the keeper.
     answers: AtomicU64,
+}
+
+/// What was told and not yet looked at.
+#[derive(Debug, Default)]
+struct Told {
+    waiting: BTreeMap<ContainerId, Hint>,
+    /// Those that are being looked at: they outlive who does it.
+    looking: BTreeMap<ContainerId, Hint>,
+    /// Known to be gone before events told so: what they tell of these is the past.
+    gone: BTreeSet<ContainerId>,
+    /// Events may be missing.
+    doubt: bool,
+}
+
+impl Told {
+    /// Gives back what was not looked at to its end.
+    fn give_back(&mut self) {
+        for (id, hint) in std::mem::take(&mut self.looking) {
+            match self.waiting.get_mut(&id) {
+                Some(newer) => newer.started |= hint.started,
+                None => drop(self.waiting.insert(id, hint)),
+            }
+        }
+    }
 }
 
 impl Seen {
     fn add(&self, event: Event) {
         let Event {
             starts,
+            removes,
             time,
             container,
         } = event;
-        let mut hints = self.hints();
-        let before = hints.0.remove(&container.id);
+        let mut told = self.told();
+        if told.gone.contains(&container.id) {
+            if removes {
+                told.gone.remove(&container.id);
+            }
+            return;
+        }
+        let before = told.waiting.remove(&container.id);
         let hint = Hint {
             started: starts || before.is_some_and(|before| before.started),
+            removed: removes,
             time,
             container,
         };
-        hints.0.insert(hint.container.id, hint);
+        told.waiting.insert(hint.container.id, hint);
         // Too many to look at one by one: a list is cheaper.
-        if hints.0.len() > MAX_HINTS {
+        if told.waiting.len() > MAX_HINTS {
             warn!("more containers change than can be looked at; listing them");
-            *hints = (BTreeMap::new(), true);
+            told.waiting.clear();
+            told.doubt = true;
         }
-        drop(hints);
+        drop(told);
         self.0.wake.notify_one();
     }
 
-    /// Events may be missing.
+    /// Events are followed anew: some may be missing, and none will come of before.
     fn doubt(&self) {
-        self.hints().1 = true;
+        let mut told = self.told();
+        told.doubt = true;
+        told.gone.clear();
+        drop(told);
         self.0.wake.notify_one();
     }
 
-    pub(super) fn take_doubt(&self) -> bool {
-        std::mem::take(&mut self.hints().1)
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.told().doubt
     }
 
+    /// What comes to be listed is in doubt no more.
+    pub(super) fn settle(&self) {
+        self.told().doubt = false;
+    }
+
+    /// The next hint to look at, of a container that nobody is looking at.
     pub(super) fn take(&self) -> Option<Hint> {
-        self.hints().0.pop_first().map(|(_, hint)| hint)
+        let told = &mut *self.told();
+        let is_free = |id: &&ContainerId| !told.looking.contains_key(*id);
+        let id = *told.waiting.keys().find(is_free)?;
+        let hint = told.waiting.remove(&id)?;
+        told.looking.insert(id, hint.clone());
+        Some(hint)
     }
 
-    /// Gives back a hint that could not be looked at, unless there is a newer one.
-    pub(super) fn give_back(&self, hint: Hint) {
-        let mut hints = self.hints();
-        match hints.0.get_mut(&hint.container.id) {
-            Some(newer) => newer.started |= hint.started,
-            None => drop(hints.0.insert(hint.container.id, hint)),
+    /// A hint that was taken was looked at.
+    pub(super) fn looked(&self, id: &ContainerId) {
+        self.told().looking.remove(id);
+    }
+
+    /// Whoever looked has given up: what it looked at is still to be looked at.
+    pub(super) fn give_back(&self) {
+        self.told().give_back();
+    }
+
+    /// Containers that are known to be gone: whatever events tell of them, now or
+    /// later, was before.
+    pub(super) fn forget<'a>(&self, gone: impl IntoIterator<Item = &'a ContainerId>) {
+        let mut told = self.told();
+        for id in gone {
+            let last = told.waiting.remove(id);
+            if last.is_none_or(|hint| !hint.removed) {
+                told.gone.insert(*id);
+            }
+            // The engine drops events, the last of a container among them.
+            if told.gone.len() > MAX_HINTS {
+                told.gone.pop_first();
+            }
         }
-    }
-
-    /// Containers that are known to be gone: what was told of them before is over.
-    pub(super) fn forget<'a>(&self, gone: impl Iterator<Item = &'a ContainerId>) {
-        let mut hints = self.hints();
-        gone.for_each(|id| drop(hints.0.remove(id)));
     }
 
     /// The engine has answered the keeper.
@@ -109,7 +168,7 @@ impl Seen {
         self.0.wake.notified().await;
     }
 
-    fn hints(&self) -> MutexGuard<'_, (BTreeMap<ContainerId, Hint>, bool)> {
+    fn told(&self) -> MutexGuard<'_, Told> {
         self.0.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,10 +69,12 @@ impl Ledger {
         Arc::clone(&self.inventory.borrow())
     }
 
-    /// Writes what a look at one container found, and what events had told of it.
-    pub(super) fn looked(&self, id: &ContainerId, found: Option<Container>, hint: &Hint) {
+    /// Writes what a look at one container found, and what events had told of it;
+    /// whether that told that it is gone.
+    pub(super) fn looked(&self, id: &ContainerId, found: Option<Container>, hint: &Hint) -> bool {
+        let is_gone = found.is_none();
         let found = found.filter(|found| !found.is_hidden()).map(Arc::new);
-        self.inventory.send_if_modified(|now| {
+        let told = self.inventory.send_if_modified(|now| {
             let known = now.containers.get(id);
             if known == found.as_ref() && (known.is_some() || !hint.started) {
                 return false;
@@ -94,6 +96,7 @@ impl Ledger {
             self.tell(next, container, (gone, ran), hint.time);
             true
         });
+        told && is_gone
     }
 
     /// Writes a complete list, asked for at `asked`. It is told also when nothing
@@ -187,6 +190,7 @@ mod tests {
     fn hint(container: &Container, started: bool) -> Hint {
         Hint {
             started,
+            removed: false,
             time: Some(7),
             container: container.clone(),
         }

@@ -63,6 +63,30 @@ async fn a_container_that_was_removed_before_it_was_read_joins_with_a_gap_and_le
     server.stop().await;
 }
 
+/// It was seen first while the engine removed it, which refuses to read its log then.
+#[tokio::test]
+async fn a_container_whose_removal_has_begun_as_it_is_seen_joins_with_a_gap_and_leaves_once() {
+    let sim = engine();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    let short = sim.container("short").run();
+    short.stdout("lost\n");
+    short.mark_removing();
+    until_changed(&mut heard, &short, Change::Removed).await;
+    let [gap] = heard.gaps()[..] else {
+        panic!("one gap: {:?}", heard.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::ContainerRemoved);
+    short.remove();
+    let web = sim.container("web").run();
+    web.stdout("one\n");
+    heard.entries(1).await;
+    assert_eq!(heard.gaps().len(), 1);
+    let kinds = [Change::Joined, Change::Removed];
+    assert_eq!(kinds_of(&heard, short.id()), kinds);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_container_that_was_stopped_joins_as_it_starts_with_what_is_new() {
     let sim = engine();

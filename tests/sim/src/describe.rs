@@ -171,12 +171,16 @@ fn status(instance: &Instance, now: Timestamp) -> String {
 }
 
 fn words(seconds: i64) -> String {
-    match seconds {
-        ..1 => "Less than a second".to_owned(),
-        1 => "1 second".to_owned(),
-        2..120 => format!("{seconds} seconds"),
-        120..7_200 => format!("{} minutes", seconds / 60),
-        7_200..172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+    let (minutes, hours) = (seconds / 60, (seconds + 1_800) / 3_600);
+    match (seconds, minutes, hours) {
+        (..1, ..) => "Less than a second".to_owned(),
+        (1, ..) => "1 second".to_owned(),
+        (..60, ..) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".to_owned(),
+        (_, ..60, _) => format!("{minutes} minutes"),
+        (.., 1) => "About an hour".to_owned(),
+        (.., ..48) => format!("{hours} hours"),
+        (.., ..336) => format!("{} days", hours / 24),
+        _ => format!("{} weeks", hours / 168),
     }
 }
