@@ -11,9 +11,10 @@ for test in long::five_million_lines_over_a_thousand_rotations_come_once_and_in_
     outages::fifty_outages_are_survived_within_their_bounds; do
     cargo test --locked --test real_engine -- --ignored --exact --nocapture "$test"
 done
-# As many members of one stream as there may be, and one more.
-cargo test --locked --test integration -- --ignored --exact \
-    selectors::limits::one_member_too_many_ends_a_stream_that_holds_all_others
+# As many members of one stream as there may be, and one more; a thousand containers that come and go, 50 per second.
+for test in selectors::limits::one_member_too_many_ends_a_stream_that_holds_all_others churn::a_thousand_containers; do
+    cargo test --locked --test integration -- --ignored --exact --nocapture "$test"
+done
 # The counts of the paths taken are printed; one that was taken fewer than 1,000 times makes the run void.
 PROPTEST_CASES=100000 cargo test --locked --lib tail::model -- --nocapture
 PULSETAIL_SEEDS=1000 cargo test --locked --lib simulation

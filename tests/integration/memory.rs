@@ -76,7 +76,7 @@ async fn peak_while(event: impl Future<Output = ()>) -> usize {
     }
 }
 
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("this is Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().nth(1));

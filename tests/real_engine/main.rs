@@ -9,6 +9,7 @@
 )]
 
 mod chaos;
+mod churn;
 mod client;
 mod conformance;
 mod cost;

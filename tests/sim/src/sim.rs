@@ -134,6 +134,11 @@ impl Sim {
         self.world.requests()
     }
 
+    /// Gives up the requests remembered so far, and the memory they take; counts stay.
+    pub fn forget_requests(&self) {
+        self.world.forget_requests();
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -70,6 +70,10 @@ impl World {
         self.stats.send_modify(|stats| stats.count(endpoint));
     }
 
+    pub(crate) fn forget_requests(&self) {
+        self.state().requests = VecDeque::new();
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.state().requests.iter().cloned().collect()
     }
