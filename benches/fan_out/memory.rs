@@ -16,6 +16,8 @@ const MIB: f64 = 1024.0 * 1024.0;
 const SETTLE: Duration = Duration::from_secs(1);
 /// A stream's window of clients that take nothing: what they are sent is soon felt.
 const NARROW: u32 = 65_535;
+/// Their streams on a connection, whose window leaves room for the answer to each.
+const BESIDE: usize = 100;
 
 fn script(containers: usize, rate: u64) -> Script {
     Script {
@@ -57,9 +59,9 @@ pub(crate) async fn stalled(results: &mut Results) {
     let narrow = Endpoint::from_shared(server.address.clone()).unwrap();
     let narrow = narrow
         .initial_stream_window_size(NARROW)
-        .initial_connection_window_size(NARROW);
+        .initial_connection_window_size(NARROW * (BESIDE as u32 + 1));
     let mut channels = Vec::new();
-    for _ in 0..STALLED / 100 {
+    for _ in 0..STALLED / BESIDE {
         channels.push(narrow.connect().await.unwrap());
     }
     let readers = Crowd::open(&server.address, 10, 1, &asked).await;
@@ -68,7 +70,7 @@ pub(crate) async fn stalled(results: &mut Results) {
     readers.tally.restart();
     sleep(Duration::from_secs(5)).await;
     let alone = readers.tally.quantile(0.99);
-    let opening = (0..STALLED).map(|place| opened(channels[place / 100].clone(), asked.clone()));
+    let opening = (0..STALLED).map(|place| opened(channels[place / BESIDE].clone(), asked.clone()));
     let stalled = join_all(opening).await;
     sleep(SETTLE).await;
     readers.tally.restart();

@@ -106,8 +106,10 @@ fn chunks_of(
     most: usize,
 ) -> impl Stream<Item = Chunk> + Send {
     let mut items = items.fuse();
+    // How many came last: where many come, they need not be moved to ever more room.
+    let mut came = 0;
     poll_fn(move |cx| {
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes) = (Vec::with_capacity(came), 0);
         while records.len() < most && bytes < CHUNK_BYTES {
             let Poll::Ready(Some(item)) = items.poll_next_unpin(cx) else {
                 break;
@@ -115,6 +117,7 @@ fn chunks_of(
             bytes += item.as_ref().map_or(0, |record| record.payload.len());
             records.push(item);
         }
+        came = records.len();
         match records.is_empty() {
             true if items.is_done() => Poll::Ready(None),
             true => Poll::Pending,

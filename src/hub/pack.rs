@@ -122,7 +122,7 @@ impl Packer {
                         self.content(Content::LeaseReplaced, after);
                     }
                 }
-                Delivery::At(position) => self.reached(position),
+                Delivery::At(position) => self.reached(*position),
             }
         }
         self.reached(after);

@@ -74,7 +74,7 @@ impl Joiner {
     }
 
     /// Takes the next record in file order; emits the lines it completes.
-    pub fn push(&mut self, record: Record, emit: &mut dyn FnMut(Entry)) {
+    pub fn push(&mut self, record: Record, emit: &mut impl FnMut(Entry)) {
         let slot = index(record.stream);
         if self.open[slot]
             .as_ref()
@@ -109,11 +109,19 @@ impl Joiner {
         }
     }
 
+    /// Whether a line has begun and not ended.
+    pub(crate) fn has_open_line(&self) -> bool {
+        self.open.iter().any(Option::is_some)
+    }
+
+    /// Timestamp of a stream's open line.
+    pub(crate) fn open_line(&self, slot: usize) -> Option<i64> {
+        self.open[slot].as_ref().map(|open| open.time)
+    }
+
     /// Which lines are still open.
     pub fn open_lines(&self) -> OpenLines {
-        let [a, b, c] = &self.open;
-        let time = |open: &Option<Open>| open.as_ref().map(|open| open.time);
-        [time(a), time(b), time(c)]
+        std::array::from_fn(|slot| self.open_line(slot))
     }
 
     fn append(&mut self, stream: Stream, time: i64, bytes: &[u8]) {
@@ -127,7 +135,7 @@ impl Joiner {
         open.truncated += (bytes.len() - kept) as u64;
     }
 
-    fn close(&mut self, stream: Stream, unterminated: bool, emit: &mut dyn FnMut(Entry)) {
+    fn close(&mut self, stream: Stream, unterminated: bool, emit: &mut impl FnMut(Entry)) {
         let Some(mut open) = self.open[index(stream)].take() else {
             return;
         };

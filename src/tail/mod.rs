@@ -111,18 +111,18 @@ pub enum Delivery {
     Replaced,
     /// The position behind the lines so far. Told between the lines of one event
     /// where they can be many or long; behind the event the machine's own holds.
-    At(Position),
+    At(Box<Position>),
 }
 
 /// Ends the lines that are open behind `anchor`, each with its own position.
 fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
     joiner.flush(&mut |entry, open| {
         out.push(Delivery::Entry(entry));
-        out.push(Delivery::At(Position {
+        out.push(Delivery::At(Box::new(Position {
             anchor,
             open,
             verified: None,
-        }));
+        })));
     });
 }
 

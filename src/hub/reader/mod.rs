@@ -1,5 +1,6 @@
 //! The one reader of a container's log: does what the machine in `tail` asks.
 
+mod intake;
 mod place;
 mod rest;
 mod waits;
@@ -261,27 +262,6 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
-        self.look_for_name();
-        self.proof = chunk.proof;
-        self.place.moves();
-        // They were there together: looking at the clock costs more than some.
-        let now = self.begun.elapsed();
-        for record in chunk.records {
-            let next = match record {
-                Ok(record) => {
-                    self.backoff.reset();
-                    self.tell_at(Event::Record(record), now)
-                }
-                Err(error) => return Err(self.failed(error)),
-            };
-            if next != Next::More {
-                return Ok(next);
-            }
-        }
-        Ok(Next::More)
-    }
-
     fn failed(&mut self, error: EngineError) -> Stop {
         // Neither keeps a connection while there is a delay.
         (self.reading, self.probe) = (None, None);
@@ -301,44 +281,6 @@ impl Reader {
             }
         }
         Stop::Blocked(error.to_string())
-    }
-
-    fn tell(&mut self, event: Event) -> Next {
-        self.tell_at(event, self.begun.elapsed())
-    }
-
-    fn tell_at(&mut self, event: Event, now: Duration) -> Next {
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        // Only a lease's end makes what comes then be held; a record's does not.
-        let may_hold = self.live.has_ended() || !matches!(event, Event::Record(_));
-        let before = may_hold.then(|| self.live.position());
-        let next = self.live.on(event, now, &mut deliveries);
-        let after = self.live.position();
-        self.count(&deliveries);
-        // A probe that shows more than came proves nothing.
-        if let Some(proof) = self.answered.take()
-            && deliveries.contains(&Delivery::Verified)
-        {
-            self.proof = Some(proof);
-            self.packer.asked_at(self.probed);
-        }
-        if let Some(before) = before.filter(|_| self.live.has_ended()) {
-            self.runs.hold(before, deliveries, after, &mut self.packer);
-        } else {
-            self.packer.push(&mut deliveries, after);
-            self.deliveries = deliveries;
-        }
-        next
-    }
-
-    fn count(&mut self, deliveries: &[Delivery]) {
-        for delivery in deliveries {
-            if let Delivery::Entry(entry) | Delivery::Late(entry, _) = delivery {
-                self.work.data = true;
-                self.work.entries += 1;
-                self.work.bytes += entry.line.len() as u64;
-            }
-        }
     }
 
     /// Publishes what came, unless something left a moment ago: then it waits for

@@ -53,7 +53,7 @@ impl History {
             let last_skipped = skip.checked_sub(1).and_then(|last| ends.get(last));
             self.start = Some(last_skipped.copied().unwrap_or_default());
             for (entry, end) in held.drain(..).zip(ends.drain(..)).skip(skip) {
-                out.extend([Delivery::Entry(entry), Delivery::At(end)]);
+                out.extend([Delivery::Entry(entry), Delivery::At(Box::new(end))]);
             }
             self.pass.stage = Stage::Deliver;
             return Next::Done;

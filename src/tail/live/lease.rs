@@ -103,7 +103,7 @@ impl Live {
         };
         // A line that another follows without its end: was the end skipped?
         let slot = index(record.stream);
-        let open = self.joiner.open_lines()[slot];
+        let open = self.joiner.open_line(slot);
         let breaks_line = open.is_some_and(|time| time != record.time);
         if goes_back {
             out.push(Delivery::Replaced);

@@ -158,6 +158,12 @@ impl Live {
         !matches!(self.phase, Phase::Orient { .. })
     }
 
+    /// Whether a record is most likely a new line and nothing else.
+    pub(crate) fn takes_lines(&self) -> bool {
+        let is_reading = matches!(self.phase, Phase::Read { .. });
+        is_reading && !self.joiner.has_open_line()
+    }
+
     /// Whether the last lease ended by itself, and why is still to be found out.
     pub fn has_ended(&self) -> bool {
         self.ended

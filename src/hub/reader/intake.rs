@@ -1,0 +1,108 @@
+//! From what the engine sent to the machine, and from there to the packer.
+
+use std::time::Duration;
+
+use super::{Reader, Stop};
+use crate::docker::{Chunk, Record};
+use crate::tail::{Delivery, Event, Next};
+
+/// Bytes of records whose lines are packed together: finding out where the machine
+/// stands costs as much as a line.
+const HANDFUL: usize = 4 * 1024;
+
+impl Reader {
+    pub(super) fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
+        self.look_for_name();
+        self.proof = chunk.proof;
+        self.place.moves();
+        // They were there together: looking at the clock costs more than some.
+        let now = self.begun.elapsed();
+        let mut bytes = 0;
+        for record in chunk.records {
+            let next = match record {
+                Ok(record) => {
+                    self.backoff.reset();
+                    self.take_record(record, now, &mut bytes)
+                }
+                Err(error) => {
+                    self.pack();
+                    return Err(self.failed(error));
+                }
+            };
+            if next != Next::More {
+                self.pack();
+                return Ok(next);
+            }
+        }
+        self.pack();
+        Ok(Next::More)
+    }
+
+    /// `bytes`: of records whose lines wait to be packed.
+    fn take_record(&mut self, record: Record, now: Duration, bytes: &mut usize) -> Next {
+        let len = record.payload.len();
+        if *bytes > 0 && (*bytes + len > HANDFUL || !self.live.takes_lines()) {
+            self.pack();
+            *bytes = 0;
+        }
+        if len > HANDFUL || !self.live.takes_lines() {
+            return self.tell_at(Event::Record(record), now);
+        }
+        *bytes += len;
+        let next = self
+            .live
+            .on(Event::Record(record), now, &mut self.deliveries);
+        // What is no line belongs to exactly this place.
+        if !matches!(self.deliveries.last(), Some(Delivery::Entry(_))) {
+            self.pack();
+            *bytes = 0;
+        }
+        next
+    }
+
+    /// Packs the lines that wait for it.
+    fn pack(&mut self) {
+        let mut lines = std::mem::take(&mut self.deliveries);
+        self.count(&lines);
+        self.packer.push(&mut lines, self.live.position());
+        self.deliveries = lines;
+    }
+
+    pub(super) fn tell(&mut self, event: Event) -> Next {
+        self.tell_at(event, self.begun.elapsed())
+    }
+
+    fn tell_at(&mut self, event: Event, now: Duration) -> Next {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        // Only a lease's end makes what comes then be held; a record's does not.
+        let may_hold = self.live.has_ended() || !matches!(event, Event::Record(_));
+        let before = may_hold.then(|| self.live.position());
+        let next = self.live.on(event, now, &mut deliveries);
+        let after = self.live.position();
+        self.count(&deliveries);
+        // A probe that shows more than came proves nothing.
+        if let Some(proof) = self.answered.take()
+            && deliveries.contains(&Delivery::Verified)
+        {
+            self.proof = Some(proof);
+            self.packer.asked_at(self.probed);
+        }
+        if let Some(before) = before.filter(|_| self.live.has_ended()) {
+            self.runs.hold(before, deliveries, after, &mut self.packer);
+        } else {
+            self.packer.push(&mut deliveries, after);
+            self.deliveries = deliveries;
+        }
+        next
+    }
+
+    fn count(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            if let Delivery::Entry(entry) | Delivery::Late(entry, _) = delivery {
+                self.work.data = true;
+                self.work.entries += 1;
+                self.work.bytes += entry.line.len() as u64;
+            }
+        }
+    }
+}
