@@ -40,6 +40,24 @@ pub enum EngineError {
     /// It sent what its API does not allow.
     #[error("{0}")]
     Protocol(String),
+    /// It said, in the middle of a log, that it cannot read that: its own words.
+    #[error("the engine reported: {0}")]
+    Reported(String),
+}
+
+impl EngineError {
+    /// Whether the same question is answered so for as long as the container is the same.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Removing | Self::Unreadable(_))
+    }
+
+    /// What the engine said of a log that it cannot read.
+    pub(crate) fn words(&self) -> Option<String> {
+        match self {
+            Self::Reported(words) => Some(words.clone()),
+            _ => None,
+        }
+    }
 }
 
 impl From<Cause> for EngineError {

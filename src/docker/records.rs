@@ -1,18 +1,21 @@
 //! Records as they come, with the evidence that they came.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use futures_util::stream::{BoxStream, Stream, StreamExt, poll_fn};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt, poll_fn};
 
 use super::engine::EngineError;
 use super::record::{self, Record};
-use super::transport::next_of_bundle;
+use super::transport::{Kind, next_of_bundle};
 use super::verified::Verified;
 
 /// Bytes at which a chunk is enough.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes that are kept of what the engine says of a log that it cannot read.
+const MAX_WORDS: usize = 1_024;
 
 type Item = Result<Record, EngineError>;
 
@@ -55,20 +58,30 @@ impl Records {
     /// The first record of what is left.
     fn pop(&mut self) -> Item {
         let protocol = |text: &str| EngineError::Protocol(text.to_owned());
-        let Some((is_error, frame)) = next_of_bundle(&self.bundle) else {
+        let Some((kind, frame)) = next_of_bundle(&self.bundle) else {
             self.bundle.clear();
             // The transport hands on none such.
             return Err(protocol("the engine sent a torn frame"));
         };
-        let stream = match (self.tty, is_error) {
-            (true, _) => record::Stream::Tty,
-            (false, false) => record::Stream::Stdout,
-            (false, true) => record::Stream::Stderr,
+        let stream = match (kind, self.tty) {
+            (Kind::Words, _) => return Err(self.words(frame)),
+            (_, true) => record::Stream::Tty,
+            (Kind::Stdout, false) => record::Stream::Stdout,
+            (Kind::Stderr, false) => record::Stream::Stderr,
         };
         let end = frame.end;
         let record = Record::of_frame(stream, &self.bundle, frame);
         self.bundle.advance(end);
         record.ok_or_else(|| protocol("the engine sent a record without time"))
+    }
+
+    /// The engine's own error; nothing counts that comes behind it.
+    fn words(&mut self, frame: Range<usize>) -> EngineError {
+        let words = &self.bundle[frame];
+        let words = String::from_utf8_lossy(&words[..words.len().min(MAX_WORDS)]);
+        let words = words.trim_end().to_owned();
+        (self.bundle, self.bundles) = (Bytes::new(), stream::empty().boxed());
+        EngineError::Reported(words)
     }
 
     /// Reads to the end: the last record, if there is any.
@@ -161,6 +174,25 @@ mod tests {
         let large = iter::repeat_with(|| record(PART_BYTES)).take(20);
         assert_eq!(sizes(large.collect()), [(16, true), (4, true)]);
         assert_eq!(sizes(Vec::new()), []);
+    }
+
+    #[test]
+    fn what_the_engine_says_of_itself_is_an_error_and_the_end() {
+        let frame = |kind: u8, text: &str| {
+            let len = u32::try_from(text.len()).expect("short").to_be_bytes();
+            [&[kind, 0, 0, 0][..], &len, text.as_bytes()].concat()
+        };
+        let line = "1970-01-01T00:00:00.000000001Z x\n";
+        let words = "Error grabbing logs: EOF\n";
+        let (line, words) = (frame(1, line), frame(3, words));
+        let bundle = Ok([&line[..], &words, &line].concat().into());
+        let late = Ok(line.into());
+        let records = Records::new(stream::iter([bundle, late]), false);
+        let came: Vec<_> = records.collect().now_or_never().expect("all are there");
+        let [Ok(_), Err(EngineError::Reported(words))] = &came[..] else {
+            panic!("{came:?}");
+        };
+        assert_eq!(words, "Error grabbing logs: EOF");
     }
 
     #[test]

@@ -108,6 +108,10 @@ pub(crate) fn entry(entry: &Entry) -> proto::LogEntry {
 pub(crate) fn gap(container: &Container, gap: &Gap, cursor: String) -> proto::Gap {
     let gone = "the engine no longer has the record that was read last";
     let (cause, message) = match gap.cause {
+        GapCause::EngineError => (
+            proto::GapCause::EngineError,
+            "the engine could not read its own log",
+        ),
         GapCause::RotatedOut => (proto::GapCause::RotatedOut, gone),
         GapCause::SlowConsumer => (proto::GapCause::SlowConsumer, gone),
         GapCause::Stall => (proto::GapCause::Stall, gone),
@@ -129,7 +133,7 @@ pub(crate) fn gap(container: &Container, gap: &Gap, cursor: String) -> proto::Ga
         certain: gap.certain,
         missing_entries: gap.missing,
         cursor,
-        message: message.to_owned(),
+        message: gap.words.as_deref().unwrap_or(message).to_owned(),
     }
 }
 

@@ -42,9 +42,7 @@ impl From<EngineError> for PageError {
             EngineError::NotFound => PageError::Missing,
             EngineError::Removing => PageError::Removing,
             EngineError::Unreadable(words) => PageError::Unreadable(words),
-            EngineError::Unavailable(cause) | EngineError::Protocol(cause) => {
-                PageError::Unavailable(cause)
-            }
+            error => PageError::Unavailable(error.to_string()),
         }
     }
 }
@@ -112,7 +110,7 @@ async fn read(
         left -= u32::from(step.is_err());
         next = match step {
             Ok(next) => next,
-            Err(error @ (EngineError::Unavailable(_) | EngineError::Protocol(_))) if left > 0 => {
+            Err(error) if left > 0 && !error.is_lasting() => {
                 debug!(container = %container.id, %error, "page interrupted");
                 source.pause(&mut backoff).await;
                 paging.on(Event::Broken)

@@ -87,7 +87,7 @@ impl Prober {
                 self.due = Instant::now() + self.interval;
                 Probed::Turn(Turn::Waiting)
             }
-            Err(error @ (EngineError::Unavailable(_) | EngineError::Protocol(_))) => {
+            Err(error) => {
                 debug!(container = %id, %error, "probe failed");
                 // All that failed together would come back together.
                 self.due = some_time_within(self.interval);

@@ -63,6 +63,8 @@ pub enum Event {
     /// It broke: the engine cut it, refused it or sent what it may not. Given
     /// once the next attempt may be made.
     Broken,
+    /// The same, and the engine said that it cannot read the log, in these words.
+    Failed(String),
     /// The deadline has passed.
     Elapsed,
     /// What the probe that was asked for found: the log's last record.
@@ -73,6 +75,13 @@ pub enum Event {
     Stopped,
     /// The container, and its log with it, is gone.
     Gone,
+}
+
+impl Event {
+    /// A read that broke, and what the engine said of it.
+    pub fn broken(words: Option<String>) -> Self {
+        words.map_or(Self::Broken, Self::Failed)
+    }
 }
 
 /// What to do next.
@@ -144,6 +153,8 @@ pub struct Gap {
     /// For a gap found after records from behind it were delivered: the number
     /// (see [`Live::taken`]) of the record it lies before.
     pub place: Option<u64>,
+    /// What the engine said of it, if it did.
+    pub words: Option<String>,
 }
 
 impl Gap {
@@ -156,6 +167,24 @@ impl Gap {
             certain: false,
             missing: None,
             place: None,
+            words: None,
+        }
+    }
+
+    /// The last record read is gone. Where the engine said before that it cannot
+    /// read the log, in these `words`, that is why.
+    pub(crate) fn gone(
+        cause: GapCause,
+        (after, before): (Option<i64>, Option<i64>),
+        words: Option<String>,
+    ) -> Self {
+        let cause = match words {
+            Some(_) => GapCause::EngineError,
+            None => cause,
+        };
+        Self {
+            words,
+            ..Self::possible(cause, after, before)
         }
     }
 }
@@ -168,6 +197,9 @@ pub enum GapCause {
     /// The engine's live stream skipped files, and they were deleted before the
     /// check.
     EngineSkip,
+    /// The engine said that it cannot read its own log, and what was read last is
+    /// gone since.
+    EngineError,
     /// The engine deleted them before a slow subscriber came to them.
     SlowConsumer,
     /// They were deleted while the engine's stream stood still.

@@ -2,8 +2,9 @@
 //!
 //! bollard guesses from a stream's first byte whether it is framed, buffers what
 //! a frame header claims (up to 4 GiB) and hands a torn frame on as console
-//! output. It never gets to: this module hands on complete frames of stdout and
-//! stderr only, and frames the raw records of a TTY container itself.
+//! output. It never gets to: this module hands on complete frames of stdout, stderr
+//! and the engine's own errors only, and frames the raw records of a TTY container
+//! itself.
 
 use std::io;
 use std::ops::Range;
@@ -29,12 +30,27 @@ pub(crate) fn bundle_header(len: usize) -> [u8; HEADER] {
     [STDOUT, 0, 0, 0, len[0], len[1], len[2], len[3]]
 }
 
-/// The first frame of a bundle: whether it is of stderr, and where its bytes stand.
-/// `None`: that is no frame.
-pub(crate) fn next_of_bundle(bundle: &[u8]) -> Option<(bool, Range<usize>)> {
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stdout,
+    Stderr,
+    /// What the engine says of a log that it cannot read.
+    Words,
+}
+
+/// The first frame of a bundle: what it holds, and where its bytes stand. `None`:
+/// that is no frame.
+pub(crate) fn next_of_bundle(bundle: &[u8]) -> Option<(Kind, Range<usize>)> {
     let header = bundle.get(..HEADER)?;
+    let kind = match header[0] {
+        STDOUT => Kind::Stdout,
+        STDERR => Kind::Stderr,
+        ENGINE_ERROR => Kind::Words,
+        _ => return None,
+    };
     let bytes = HEADER..HEADER + be32(&header[4..]);
-    (bytes.end <= bundle.len()).then(|| (header[0] == STDERR, bytes))
+    (bytes.end <= bundle.len()).then_some((kind, bytes))
 }
 
 /// How the bytes of a log body are to be read; `inspect` says, never a guess.
@@ -229,14 +245,7 @@ fn frame_at(bytes: &[u8]) -> io::Result<Option<usize>> {
             "the engine sent a frame of {len} bytes; at most {MAX_FRAME} are accepted"
         )));
     }
-    match (bytes.get(HEADER..HEADER + len), kind) {
-        (None, _) => Ok(None),
-        (Some(text), ENGINE_ERROR) => Err(io::Error::other(format!(
-            "the engine reported: {}",
-            String::from_utf8_lossy(text).trim_end()
-        ))),
-        (Some(_), _) => Ok(Some(HEADER + len)),
-    }
+    Ok((bytes.len() >= HEADER + len).then_some(HEADER + len))
 }
 
 fn while_true(mut step: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
@@ -292,14 +301,18 @@ mod tests {
 
     #[test]
     fn a_bundle_gives_its_frames_back() {
-        let frames = [frame(1, b"out\n"), frame(2, b""), frame(2, b"error\n")].concat();
+        let frames = [frame(1, b"out\n"), frame(2, b""), frame(3, b"error\n")].concat();
         let (mut rest, mut seen) = (&frames[..], Vec::new());
-        while let Some((is_error, bytes)) = next_of_bundle(rest) {
-            seen.push((is_error, rest[bytes.clone()].to_vec()));
+        while let Some((kind, bytes)) = next_of_bundle(rest) {
+            seen.push((kind, rest[bytes.clone()].to_vec()));
             rest = &rest[bytes.end..];
         }
-        let expected = [(false, "out\n"), (true, ""), (true, "error\n")];
-        let expected = expected.map(|(is_error, text)| (is_error, text.as_bytes().to_vec()));
+        let expected = [
+            (Kind::Stdout, "out\n"),
+            (Kind::Stderr, ""),
+            (Kind::Words, "error\n"),
+        ];
+        let expected = expected.map(|(kind, text)| (kind, text.as_bytes().to_vec()));
         assert_eq!((seen, rest), (expected.to_vec(), &[][..]));
         assert_eq!(next_of_bundle(&frames[..10]), None);
         assert_eq!(bundle_header(0x0102), [1, 0, 0, 0, 0, 0, 1, 2]);
@@ -323,21 +336,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_types_and_the_engines_own_errors_end_the_stream() {
+    fn unknown_types_end_the_stream() {
         let unknown = frames_of(Framing::Multiplexed, &[&frame(9, b"x")]).unwrap_err();
         assert!(unknown.to_string().contains("type 9"));
-        let reported = frames_of(Framing::Multiplexed, &[&frame(3, b"Error grabbing\n")]);
-        assert!(
-            reported
-                .unwrap_err()
-                .to_string()
-                .ends_with("Error grabbing")
-        );
     }
 
     #[test]
-    fn frames_before_an_error_frame_are_handed_on() {
-        let (good, bad) = (frame(1, b"good\n"), frame(3, b"bad"));
+    fn frames_before_one_of_unknown_type_are_handed_on() {
+        let (good, bad) = (frame(1, b"good\n"), frame(9, b"bad"));
         let (mut framer, mut out) = (Framer::new(Framing::Multiplexed), BytesMut::new());
         let bytes = [good.clone(), bad].concat();
         assert!(framer.push(&bytes, true, &mut out).is_err());

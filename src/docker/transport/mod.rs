@@ -24,7 +24,7 @@ use hyper::{Response, Uri};
 use hyper_util::rt::TokioIo;
 
 pub use connect::{Connector, TlsSettings};
-pub(crate) use frames::{Framing, next_of_bundle};
+pub(crate) use frames::{Framing, Kind, next_of_bundle};
 pub use io::Flow;
 
 use self::io::EngineIo;

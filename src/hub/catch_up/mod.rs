@@ -75,6 +75,8 @@ pub(crate) struct CatchUp {
     history: History,
     packer: Packer,
     step: Step,
+    /// What the engine said of the read that broke.
+    words: Option<String>,
     reading: Option<BoxStream<'static, Chunk>>,
     /// Made, and not yet handed over.
     ready: VecDeque<Piece>,
@@ -159,6 +161,7 @@ impl CatchUp {
                 true => Step::Over(None),
                 false => Step::Do(first),
             },
+            words: None,
             reading: None,
             ready: VecDeque::new(),
             located,
@@ -187,7 +190,10 @@ impl CatchUp {
     async fn ask(&mut self) -> Result<Option<Verified>, EngineError> {
         let next = match self.step {
             Step::Do(next) => next,
-            Step::Broken | Step::Over(_) => self.tell(Event::Broken),
+            Step::Broken | Step::Over(_) => {
+                let broken = Event::broken(self.words.take());
+                self.tell(broken)
+            }
         };
         let Next::Snapshot(tail) = next else {
             return self.settle().await;
@@ -269,7 +275,8 @@ impl CatchUp {
                 };
                 self.finish(Piece::Ended(Ended::Unreadable(message)), Some(failure));
             }
-            EngineError::Unavailable(_) | EngineError::Protocol(_) => {
+            error => {
+                self.words = error.words();
                 return Turn::Blocked(error.to_string());
             }
         }

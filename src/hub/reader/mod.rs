@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::log::{Ended, Log};
 use super::pace::Pace;
@@ -46,6 +46,8 @@ pub(crate) struct Reader {
     live: Live,
     first: Next,
     step: Step,
+    /// What the engine said of the read that broke.
+    words: Option<String>,
     proof: Option<Verified>,
     packer: Packer,
     /// Empty between events: one allocation serves all of them.
@@ -147,6 +149,7 @@ impl Reader {
             live,
             first,
             step: Step::Look,
+            words: None,
             proof: None,
             deliveries: Vec::new(),
             reading: None,
@@ -173,7 +176,10 @@ impl Reader {
         }
         let next = match self.step {
             Step::Look => self.look().await?,
-            Step::Broken => self.tell(Event::Broken),
+            Step::Broken => {
+                let broken = Event::broken(self.words.take());
+                self.tell(broken)
+            }
             Step::Rest(verified) => match self.rest(verified).await? {
                 Some(next) => next,
                 None => return Ok(true),
@@ -266,21 +272,6 @@ impl Reader {
         // Neither keeps a connection while there is a delay.
         (self.reading, self.probe) = (None, None);
         self.set_back(error)
-    }
-
-    /// Whether there can be another attempt.
-    fn set_back(&mut self, error: EngineError) -> Stop {
-        match error {
-            EngineError::NotFound | EngineError::Removing => return Stop::Ended(self.removed()),
-            EngineError::Unreadable(words) => return Stop::Ended(Ended::Unreadable(words)),
-            EngineError::Protocol(_) => {
-                warn!(container = %self.container.id, %error, "log stream broken");
-            }
-            EngineError::Unavailable(_) => {
-                debug!(container = %self.container.id, %error, "log stream broken");
-            }
-        }
-        Stop::Blocked(error.to_string())
     }
 
     /// Publishes what came, unless something left a moment ago: then it waits for

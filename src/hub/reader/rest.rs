@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
 
 use super::{Reader, Step, Stop};
+use crate::docker::EngineError;
 use crate::hub::log::Ended;
 use crate::hub::runs::Runs;
 use crate::hub::unit::Content;
@@ -81,10 +83,26 @@ impl Reader {
         Ok(None)
     }
 
-    pub(super) fn removed(&mut self) -> Ended {
+    fn removed(&mut self) -> Ended {
         self.runs.release(&mut self.packer);
         self.tell(Event::Gone);
         self.runs.release(&mut self.packer);
         Ended::Removed
+    }
+
+    /// Whether there can be another attempt.
+    pub(super) fn set_back(&mut self, error: EngineError) -> Stop {
+        match error {
+            EngineError::NotFound | EngineError::Removing => return Stop::Ended(self.removed()),
+            EngineError::Unreadable(words) => return Stop::Ended(Ended::Unreadable(words)),
+            EngineError::Protocol(_) | EngineError::Reported(_) => {
+                warn!(container = %self.container.id, %error, "log stream broken");
+            }
+            EngineError::Unavailable(_) => {
+                debug!(container = %self.container.id, %error, "log stream broken");
+            }
+        }
+        self.words = error.words();
+        Stop::Blocked(error.to_string())
     }
 }

@@ -34,6 +34,8 @@ pub struct History {
     start: Option<Position>,
     /// Whether `from` is a place this read came to itself.
     ours: bool,
+    /// What the engine said of a log that it could not read, if it did.
+    words: Option<String>,
 }
 
 impl History {
@@ -50,6 +52,7 @@ impl History {
             pass: Pass::new(Tail::All, Stage::Deliver, None, joiner),
             start: None,
             ours: false,
+            words: None,
         };
         let first = history.restart();
         (history, first)
@@ -89,6 +92,10 @@ impl History {
             Event::Record(record) => self.on_record(record, out),
             Event::End => self.on_end(out),
             Event::Broken => self.restart(),
+            Event::Failed(words) => {
+                self.words = Some(words);
+                self.restart()
+            }
             _ => Next::More,
         }
     }
@@ -313,7 +320,8 @@ impl History {
                     return Next::Done;
                 };
                 let skip = check.as_ref().map(Check::lost);
-                self.read(Tail::All, Stage::gap_behind(position, skip))
+                let gap = Stage::gap_behind(position, self.words.clone(), skip);
+                self.read(Tail::All, gap)
             }
             Stage::Find { .. } | Stage::Since { .. } | Stage::Size => self.widen(whole),
         }

@@ -69,6 +69,8 @@ pub(super) enum Stage {
     /// been skipped before it.
     Gap {
         after: Option<i64>,
+        /// What the engine said of it, if it did.
+        words: Option<String>,
         skip: Option<Gap>,
     },
     /// The window is too small: only whether it is the whole log still matters.
@@ -220,8 +222,8 @@ impl Pass {
 
     /// Tells what was lost before a record of this stamp, if anything was.
     pub(super) fn tell_gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
-        if let Stage::Gap { after, skip } = &mut self.stage {
-            let gap = Gap::possible(GapCause::RotatedOut, *after, before);
+        if let Stage::Gap { after, words, skip } = &mut self.stage {
+            let gap = Gap::gone(GapCause::RotatedOut, (*after, before), words.take());
             out.extend(skip.take().into_iter().chain([gap]).map(Delivery::Gap));
             self.stage = Stage::Deliver;
         }
@@ -341,10 +343,10 @@ impl Pass {
 
 impl Stage {
     /// The lines open there are lost as well: they come from their beginnings.
-    pub(super) fn gap_behind(position: Position, skip: Option<Gap>) -> Self {
+    pub(super) fn gap_behind(position: Position, words: Option<String>, skip: Option<Gap>) -> Self {
         let open = position.open.into_iter().flatten();
         let after = position.anchor.map(|at| open.fold(at.time, i64::min));
-        Self::Gap { after, skip }
+        Self::Gap { after, words, skip }
     }
 
     fn sift(&mut self, entry: Entry, out: &mut Vec<Delivery>) {

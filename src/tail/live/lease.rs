@@ -197,7 +197,7 @@ impl Live {
     /// Opens a lease that overlaps what was read, back to the last verified record.
     pub(super) fn open(&mut self, now: Duration) -> Next {
         (self.ended, self.stopped) = (false, false);
-        (self.stalled, self.drained) = (false, false);
+        (self.stalled, self.drained, self.words) = (false, false, None);
         let Some(anchor) = self.tracker.anchor() else {
             // Nothing was stored when last looked at: all there is is new.
             self.read(None, now);

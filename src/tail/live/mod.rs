@@ -64,6 +64,9 @@ pub struct Live {
     parts: [Vec<u64>; 3],
     /// The last lease stood still.
     stalled: bool,
+    /// What the engine said of a log that it could not read, since the last lease
+    /// was opened.
+    words: Option<String>,
     /// The last lease was read to its end.
     drained: bool,
     overlap: u32,
@@ -121,6 +124,7 @@ impl Live {
             taken: 0,
             parts: [const { Vec::new() }; 3],
             stalled: false,
+            words: None,
             drained: false,
             overlap: WINDOW,
             seek_silence: SEEK_SILENCE,
@@ -180,6 +184,10 @@ impl Live {
             Event::Record(record) => self.on_record(record, now, out),
             Event::End => self.on_end(now, out),
             Event::Broken => self.on_broken(),
+            Event::Failed(words) => {
+                self.words = Some(words);
+                self.on_broken()
+            }
             Event::Elapsed => self.on_elapsed(now, out),
             Event::Probed(last) => self.on_probed(last.as_ref(), now, out),
             Event::Running => self.open(now),

@@ -276,6 +276,7 @@ impl Live {
             _ => GapCause::RotatedOut,
         };
         let after = last.map(|anchor| anchor.time);
-        out.push(Delivery::Gap(Gap::possible(cause, after, before)));
+        let gap = Gap::gone(cause, (after, before), self.words.clone());
+        out.push(Delivery::Gap(gap));
     }
 }

@@ -9,6 +9,8 @@ use super::paths::Paths;
 use crate::docker::Tail;
 use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings, Skips};
 
+/// What the engine says.
+pub(super) const WORDS: &str = "Error grabbing logs";
 pub(super) const MAX_LINE: usize = 1 << 20;
 /// Requests that suffice to get over the last mishap.
 const SETTLING: usize = 60;
@@ -56,6 +58,8 @@ pub(super) struct Driver {
     pub(super) requests: usize,
     /// Records that were read and not delivered.
     pub(super) again: u64,
+    /// The engine said that it cannot read the log, since the last lease.
+    pub(super) reported: bool,
     /// Records that leases left out.
     pub(super) skipped: HashSet<usize>,
     pub(super) reading: Reading,
@@ -91,6 +95,7 @@ impl Driver {
             paths: Paths::default(),
             requests: 0,
             again: 0,
+            reported: false,
             skipped: HashSet::new(),
             reading: Reading::Rest,
             probing: false,
@@ -112,7 +117,8 @@ impl Driver {
                 self.started |= !self.log.running;
                 self.log.running = true;
             }
-            Op::Break => self.fail(),
+            Op::Break => self.fail(Event::Broken),
+            Op::Report => self.fail(Event::Failed(WORDS.to_owned())),
             Op::EndClean => self.end_clean(),
             Op::Stall => self.stall(),
             Op::GoBack(to) => self.go_back(&|records| to.index(records), false),
@@ -121,7 +127,7 @@ impl Driver {
             Op::Delete(until) => self.delete(*until),
             Op::Away(requests) => {
                 self.away = *requests;
-                self.fail();
+                self.fail(Event::Broken);
             }
             Op::Step => self.log.step_back(3_600_000 * MS),
         }
@@ -195,9 +201,10 @@ impl Driver {
     }
 
     /// Breaks what is being read; an engine that is asked nothing cannot fail.
-    fn fail(&mut self) {
+    fn fail(&mut self, event: Event) {
         if !matches!(self.reading, Reading::Rest) {
-            self.feed(Event::Broken);
+            self.reported |= event != Event::Broken;
+            self.feed(event);
         }
     }
 
@@ -231,7 +238,7 @@ impl Driver {
             self.paths.guarded += u64::from(replaced && is_record);
             match &delivery {
                 Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
-                Delivery::Gap(_) => self.gap(before),
+                Delivery::Gap(gap) => self.gap(gap, before),
                 Delivery::Late(..) => {
                     self.paths.late += 1;
                     self.paths.late_by_lease += u64::from(by_lease);
@@ -254,27 +261,6 @@ impl Driver {
         });
     }
 
-    /// A gap is told only of an anchor that is not retained whole.
-    fn gap(&mut self, before: Position) {
-        let Reading::Snapshot { base: start, .. } = self.reading else {
-            panic!("a gap outside a snapshot");
-        };
-        self.paths.gaps += 1;
-        let at = self.at(before).expect("a gap needs an anchor");
-        let first = self.log.first_of(at);
-        assert!(
-            first < start,
-            "a gap at {at} ({first}), but all from {start} on is retained"
-        );
-        let segment = self.segments.last_mut().expect("oriented");
-        segment.end = Some(at + 1);
-        self.segments.push(Segment {
-            start,
-            wanted: start,
-            end: None,
-        });
-    }
-
     /// Index of the last record read.
     pub(super) fn at(&self, position: Position) -> Option<usize> {
         let start = self.segments.last().map_or(0, |segment| segment.start);
@@ -293,6 +279,7 @@ impl Driver {
             }
             Next::Lease(tail) => {
                 self.paths.rotations += 1;
+                self.reported = false;
                 let open = self.live.position().open != [None; 3];
                 self.paths.rotations_in_a_line += u64::from(open);
                 let (at, end) = (self.log.window(tail).start, self.log.end());

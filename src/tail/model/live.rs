@@ -132,7 +132,11 @@ fn history_and_live_make_one_sequence() {
             let rest = script.split_off(joint.min(script.len()));
             script.iter().for_each(|op| driver.apply(op));
             let position = driver.live.position();
-            let Some(at) = driver.at(position).filter(|_| driver.live.is_oriented()) else {
+            // Before that a position means nothing.
+            if !driver.live.is_oriented() {
+                return Ok(());
+            }
+            let Some(at) = driver.at(position) else {
                 return Ok(());
             };
             let Some(anchor) = position.anchor else {

@@ -5,6 +5,7 @@
 
 mod driver;
 mod files;
+mod gaps;
 mod history;
 mod live;
 mod log;

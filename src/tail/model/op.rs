@@ -24,6 +24,8 @@ pub(super) enum Op {
     Start,
     /// The read is cut.
     Break,
+    /// The same, and the engine says that it cannot read the log.
+    Report,
     /// The lease ends as if the container had exited.
     EndClean,
     /// The lease brings nothing more.
@@ -54,6 +56,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Exit),
         3 => Just(Op::Start),
         3 => Just(Op::Break),
+        3 => Just(Op::Report),
         2 => Just(Op::EndClean),
         4 => Just(Op::Stall),
         4 => indices().prop_map(Op::GoBack),

@@ -7,6 +7,8 @@ pub(super) struct Paths {
     pub(super) resyncs: u64,
     pub(super) widened: u64,
     pub(super) gaps: u64,
+    /// Of those, the ones that the engine's own words came before.
+    pub(super) reported: u64,
     pub(super) replaced: u64,
     /// Of those, the ones whose stream repeated something or went back.
     pub(super) guarded: u64,
@@ -21,12 +23,13 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    fn each(&mut self) -> [&mut u64; 12] {
+    fn each(&mut self) -> [&mut u64; 13] {
         [
             &mut self.orientations_widened,
             &mut self.resyncs,
             &mut self.widened,
             &mut self.gaps,
+            &mut self.reported,
             &mut self.replaced,
             &mut self.guarded,
             &mut self.probes,

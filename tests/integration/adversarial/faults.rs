@@ -5,7 +5,7 @@ use pulsetail_sim::{Driver, Ending, Engine, Fault};
 
 use super::{assert_exact, until_quiet, write, write_until_rotated};
 use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
-use crate::resume::resuming;
+use crate::resume::{forgetful, resuming};
 
 #[tokio::test]
 async fn case_13_the_stream_stands_still_in_silence() {
@@ -83,6 +83,49 @@ async fn case_15_a_frame_of_type_3() {
     web.fault(Fault::daemon_error("Error grabbing logs: EOF").on_snapshot());
     assert_exact(&server.read(stored("web")).await, &web);
     assert_eq!(sim.stats().faults, 4, "void");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn case_15_what_is_deleted_behind_a_frame_of_type_3_is_a_gap_with_the_engines_words() {
+    let sim = engine();
+    let driver = Driver::json_file().max_size(4_000).max_file(2);
+    let web = sim.container("web").driver(driver).run();
+    let server = Server::start_with(&sim, &["--rotation=10m"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    write(&web, 0..10);
+    subscriber.entries(10).await;
+    let words = "Error grabbing logs: open /var/lib/x-json.log.1: no such file";
+    web.fault(Fault::daemon_error(words).on_follow());
+    // Before the stream goes on.
+    write(&web, 10..500);
+    subscriber.until(|s| s.texts().contains(&"499")).await;
+    let [gap] = subscriber.gaps()[..] else {
+        panic!("one gap: {:?}", subscriber.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::EngineError);
+    assert_eq!(gap.message, words);
+    assert!(!gap.certain && gap.after_time.is_some() && gap.before_time.is_some());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn case_15_a_resume_whose_read_the_engine_failed_has_its_words_in_the_gap() {
+    let sim = engine();
+    let web = forgetful(&sim);
+    let server = Server::start(&sim).await;
+    let cursors = server.read(stored("web")).await.cursors();
+    write(&web, 20..500);
+    // A probe of the last record is none of its.
+    let error = Fault::daemon_error("Error grabbing logs: EOF").after(5);
+    web.fault(error.on_snapshot());
+    let read = server.read(resuming(cursors)).await;
+    let [gap] = read.gaps()[..] else {
+        panic!("one gap: {:?}", read.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::EngineError);
+    assert_eq!(gap.message, "Error grabbing logs: EOF");
+    assert_eq!(read.texts().last(), Some(&"499"));
     server.stop().await;
 }
 
