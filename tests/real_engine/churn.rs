@@ -3,21 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail::proto::stream_logs_response::Event;
 use pulsetail::proto::task_service_client::TaskServiceClient;
-use pulsetail::proto::{ContainerChangeKind as Change, GapCause, ListTasksRequest, TaskState};
-use tokio::task::JoinSet;
+use pulsetail::proto::{
+    ContainerChangeKind as Change, GapCause, ListTasksRequest, StreamLogsResponse, TaskState,
+};
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
+use tonic::Streaming;
 
 use crate::engine::{Dockerd, RunOptions};
 use crate::kind::{Kind, on_each};
-use crate::server::{Server, line, request};
+use crate::process::Process;
+use crate::server::{line, request};
 
 /// As many as an engine starts in half a minute.
 const CONTAINERS: usize = 60;
 /// Of which so many are on their way at a time.
 const AT_ONCE: usize = 3;
 const LINES: usize = 4;
+/// What is made once, and the tasks that are remembered.
+const MOST_GROWN: u64 = 8 << 20;
 /// What takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(240);
 
@@ -92,7 +99,7 @@ async fn start(engine: &'static Dockerd) {
 }
 
 /// Names of the tasks that are not over.
-async fn tasks(server: &Server) -> Vec<String> {
+async fn tasks(server: &Process) -> Vec<String> {
     let mut client = TaskServiceClient::connect(server.address().to_owned())
         .await
         .unwrap();
@@ -112,9 +119,10 @@ async fn churn(kind: Kind) {
     let Some(engine) = Dockerd::shared(kind) else {
         return;
     };
-    let server = Server::start(engine, &["--linger=0s"]).await;
-    let mut stream = server.stream(request(&["churn-*"], None, true)).await;
-    let before = tasks(&server).await;
+    let server = block_in_place(|| Process::start(engine, &["--linger=0s"]));
+    let mut stream = stream(&server).await;
+    let before = (tasks(&server).await, server.descriptors());
+    let held = server.resident();
     let (mut told, mut removed) = (BTreeMap::<String, Told>::new(), 0);
     let starting = tokio::spawn(start(engine));
     let mut removing = JoinSet::new();
@@ -153,14 +161,43 @@ async fn churn(kind: Kind) {
         "{kind:?}: {} of {CONTAINERS} were gone before they were read",
         unread.count()
     );
+    // Probes of other tests' containers come and go.
     let settled = async {
-        while server.open("/logs") > 0 || tasks(&server).await != before {
+        while tasks(&server).await != before.0 || server.descriptors() > before.1 {
             sleep(Duration::from_millis(50)).await;
         }
     };
     let settled = timeout(DEADLINE, settled).await;
-    assert!(settled.is_ok(), "{kind:?}: {:?}", tasks(&server).await);
-    server.stop().await;
+    assert!(
+        settled.is_ok(),
+        "{kind:?}: {:?}, {} descriptors; before {before:?}",
+        tasks(&server).await,
+        server.descriptors()
+    );
+    let grown = server.resident().saturating_sub(held);
+    println!("{kind:?}: {grown} bytes more than before");
+    assert!(grown < MOST_GROWN, "{kind:?}: {grown} bytes are held");
+}
+
+/// Follows what is to come and go, as soon as the server is ready.
+async fn stream(server: &Process) -> Streaming<StreamLogsResponse> {
+    let mut client = LogServiceClient::connect(server.address().to_owned())
+        .await
+        .unwrap();
+    let opened = async {
+        loop {
+            match client.stream_logs(request(&["churn-*"], None, true)).await {
+                Ok(stream) => return stream.into_inner(),
+                Err(_not_ready) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let mut stream = timeout(DEADLINE, opened).await.unwrap();
+    while !matches!(
+        stream.message().await.unwrap().unwrap().event,
+        Some(Event::CaughtUp(_))
+    ) {}
+    stream
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,6 +24,7 @@ mod matrix;
 mod memory;
 mod outages;
 mod pages;
+mod pauses;
 mod process;
 mod selectors;
 mod server;
