@@ -161,22 +161,26 @@ async fn churn(kind: Kind) {
         "{kind:?}: {} of {CONTAINERS} were gone before they were read",
         unread.count()
     );
-    // Probes of other tests' containers come and go.
+    settled(&server, &before).await;
+    let grown = server.resident().saturating_sub(held);
+    println!("{kind:?}: {grown} bytes more than before");
+    assert!(grown < MOST_GROWN, "{kind:?}: {grown} bytes are held");
+}
+
+/// Waits until nothing is left beside what there was before: tasks and descriptors. Probes of other tests' containers
+/// come and go.
+async fn settled(server: &Process, before: &(Vec<String>, usize)) {
     let settled = async {
-        while tasks(&server).await != before.0 || server.descriptors() > before.1 {
+        while tasks(server).await != before.0 || server.descriptors() > before.1 {
             sleep(Duration::from_millis(50)).await;
         }
     };
     let settled = timeout(DEADLINE, settled).await;
+    let (tasks, descriptors) = (tasks(server).await, server.descriptors());
     assert!(
         settled.is_ok(),
-        "{kind:?}: {:?}, {} descriptors; before {before:?}",
-        tasks(&server).await,
-        server.descriptors()
+        "{tasks:?}, {descriptors}; before {before:?}"
     );
-    let grown = server.resident().saturating_sub(held);
-    println!("{kind:?}: {grown} bytes more than before");
-    assert!(grown < MOST_GROWN, "{kind:?}: {grown} bytes are held");
 }
 
 /// Follows what is to come and go, as soon as the server is ready.

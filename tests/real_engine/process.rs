@@ -6,6 +6,16 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::engine::Dockerd;
 
+/// A thread that is held, until this is dropped.
+pub(crate) struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// A running `pulsetail serve`. Dropping it kills it, with SIGKILL.
 pub(crate) struct Process {
     child: Child,
@@ -68,6 +78,32 @@ impl Process {
     pub(crate) fn descriptors(&self) -> usize {
         let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         open.expect("it runs").count()
+    }
+
+    /// Holds one of its threads, which waits from then on as in a call that never returns.
+    pub(crate) fn hold(&self, thread: &str) -> Held {
+        let mut child = Command::new("python3")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/real_engine/hold.py"
+            ))
+            .args([&self.child.id().to_string(), thread])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a python3");
+        let mut said = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout)
+            .read_line(&mut said)
+            .expect("it says");
+        assert_eq!(said, "held\n");
+        Held(child)
+    }
+
+    /// Its exit status, once it has ended by itself.
+    pub(crate) fn exited(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("it is ours")?.code()
     }
 
     /// Sends it a signal, such as `STOP`.
