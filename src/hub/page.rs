@@ -1,14 +1,16 @@
 //! One page of a log, read from the engine for one call.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::following::lost;
 use super::registry::Registry;
-use super::source::Source;
+use super::source::{SILENCE, Source};
 use super::unit::UNIT_BYTES;
 use crate::docker::{Container, EngineError, Record, Tail};
 use crate::supervisor::Backoff;
@@ -128,7 +130,11 @@ async fn snapshot(
     tail: Tail,
 ) -> Result<Next, EngineError> {
     let records = source.engine.snapshot(&container.id, container.tty, tail);
-    let mut chunks = records.ready_chunks(TURN);
+    let mut chunks = pin!(records.ready_chunks(TURN).peekable());
+    let is_end = matches!(tail, Tail::Last(_));
+    if is_end && timeout(SILENCE, chunks.as_mut().peek()).await.is_err() && source.is_well().await {
+        return Ok(paging.on(Event::Silent));
+    }
     while let Some(chunk) = chunks.next().await {
         let next = take(paging, chunk)?;
         if next != Next::More {

@@ -1,9 +1,10 @@
 //! What logs are read with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::pack::{Issue, Packer};
 use super::registry::Reading;
@@ -15,6 +16,12 @@ use crate::tail::{Cursor, Dialect, GapCause, Settings, Skips};
 /// Opening a log must cost no more than a few short tails: most containers write
 /// one stream, and looking further for the other would cost them all.
 const ORIENTATION: u32 = 64;
+
+/// The log's end is found sooner by any engine that is well. A look at what is
+/// stored that brings nothing for so long gives its place up; it may go on.
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
+/// An engine that is well answers sooner.
+const WELL: Duration = Duration::from_secs(1);
 
 /// What a reader reads with.
 #[derive(Debug, Clone)]
@@ -64,6 +71,12 @@ impl Source {
             dialect: Dialect::of(&container.log_driver, major),
             seed: fastrand::u64(..),
         }
+    }
+
+    /// Whether the engine is well: then a log's end that does not come is looked for
+    /// in vain.
+    pub(crate) async fn is_well(&self) -> bool {
+        matches!(timeout(WELL, self.engine.ping()).await, Ok(Ok(())))
     }
 
     /// Waits before the next attempt: out of step with others, and not at all

@@ -65,6 +65,9 @@ pub enum Event {
     Broken,
     /// The same, and the engine said that it cannot read the log, in these words.
     Failed(String),
+    /// Nothing has come yet of a read of the log's end, for longer than that takes,
+    /// or of a probe; and the engine is well.
+    Silent,
     /// The deadline has passed.
     Elapsed,
     /// What the probe that was asked for found: the log's last record.

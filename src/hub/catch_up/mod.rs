@@ -14,15 +14,15 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::log::Ended;
 use super::pack::Packer;
 use super::slots::Slot;
-use super::source::Source;
+use super::source::{SILENCE, Source};
 use super::unit::{Content, Unit};
-use crate::docker::{Chunk, Container, EngineError, Verified, now};
+use crate::docker::{Chunk, Container, EngineError, Tail, Verified, now};
 use crate::supervisor::{Failure, Fenced, Permit, Task, Turn, Work};
 use crate::tail::{
     Event, From, Gap, GapCause, History, Next, OpenLines, Position, Settings, Until,
@@ -77,6 +77,8 @@ pub(crate) struct CatchUp {
     step: Step,
     /// What the engine said of the read that broke.
     words: Option<String>,
+    /// When the log's end was asked for, unless something has come.
+    asked: Option<Instant>,
     reading: Option<BoxStream<'static, Chunk>>,
     /// Made, and not yet handed over.
     ready: VecDeque<Piece>,
@@ -162,6 +164,7 @@ impl CatchUp {
                 false => Step::Do(first),
             },
             words: None,
+            asked: None,
             reading: None,
             ready: VecDeque::new(),
             located,
@@ -176,13 +179,27 @@ impl CatchUp {
         let Some(reading) = &mut self.reading else {
             return self.ask().await;
         };
-        match timeout(self.patience, reading.next()).await {
-            Err(_nothing_yet) => Ok(None),
+        match timeout(self.patience.min(SILENCE), reading.next()).await {
+            Err(_nothing_yet) => {
+                self.look_for_spin().await;
+                Ok(None)
+            }
             Ok(Some(chunk)) => self.take(chunk),
             Ok(None) => {
                 let next = self.tell(Event::End);
                 self.asked_for(next);
                 Ok(None)
+            }
+        }
+    }
+
+    /// Whether the read brings nothing because the log's end is not found.
+    async fn look_for_spin(&mut self) {
+        let is_silent = self.asked.is_some_and(|asked| asked.elapsed() >= SILENCE);
+        if is_silent && self.source.is_well().await {
+            let next = self.tell(Event::Silent);
+            if next != Next::More {
+                self.asked_for(next);
             }
         }
     }
@@ -203,10 +220,12 @@ impl CatchUp {
         let records = self.source.engine.snapshot(&id, tty, tail);
         self.reading = Some(records.chunks(TURN).boxed());
         self.step = Step::Broken;
+        self.asked = matches!(tail, Tail::Last(_)).then(Instant::now);
         Ok(None)
     }
 
     fn take(&mut self, chunk: Chunk) -> Result<Option<Verified>, EngineError> {
+        self.asked = None;
         for record in chunk.records {
             let next = self.tell(Event::Record(record?));
             if next != Next::More {

@@ -62,6 +62,10 @@ impl Reader {
 
     /// Packs the lines that wait for it.
     fn pack(&mut self) {
+        // What is held back is before the machine's position.
+        if self.deliveries.is_empty() {
+            return;
+        }
         let mut lines = std::mem::take(&mut self.deliveries);
         self.count(&lines);
         self.packer.push(&mut lines, self.live.position());

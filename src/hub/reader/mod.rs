@@ -12,14 +12,15 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::log::{Ended, Log};
 use super::pace::Pace;
 use super::pack::Packer;
 use super::runs::Runs;
-use super::source::Source;
+use super::source::{SILENCE, Source};
 use crate::docker::{
     Chunk, Container, EngineError, Inventory, Record, Records, Tail, Verified, now,
 };
@@ -31,7 +32,7 @@ use waits::{answer, chunk, until};
 /// Records taken per turn, so that a busy log does not starve its deadlines.
 const TURN: usize = 512;
 
-type Probed = Result<(Option<Record>, Verified), EngineError>;
+type Probed = Result<Result<(Option<Record>, Verified), EngineError>, Elapsed>;
 type Chunks = BoxStream<'static, Chunk>;
 
 /// A reader of one log: a task whose turns do what the machine asks. It begins
@@ -216,14 +217,18 @@ impl Reader {
                 self.work.rotations += 1;
                 self.read(self.source.engine.follow(&id, tty, tail));
             }
-            Next::Snapshot(tail) => self.read(self.source.engine.snapshot(&id, tty, tail)),
-            Next::Probe => {
+            Next::Snapshot(tail) => {
+                self.place.moves();
+                self.read(self.source.engine.snapshot(&id, tty, tail));
+            }
+            // One that is under way goes on: it may be that no end is found.
+            Next::Probe if self.probe.is_none() => {
                 let last = self.source.engine.snapshot(&id, tty, Tail::Last(1));
                 self.probed = now();
-                self.probe = Some(Box::pin(last.last()));
+                self.probe = Some(Box::pin(timeout(SILENCE, last.last())));
             }
             Next::Ask => return self.ask().await,
-            Next::More | Next::Rest | Next::Done => {}
+            Next::Probe | Next::More | Next::Rest | Next::Done => {}
         }
         self.wait().await
     }
@@ -244,12 +249,13 @@ impl Reader {
             probed = answer(&mut self.probe) => {
                 self.probe = None;
                 Ok(match probed {
-                    Ok((last, proof)) => {
+                    Ok(Ok((last, proof))) => {
                         self.answered = Some(proof);
                         self.tell(Event::Probed(last))
                     }
                     // It proves nothing; the next one is due anyway.
-                    Err(_) => Next::More,
+                    Ok(Err(_)) => Next::More,
+                    Err(_silent) => self.on_silence().await,
                 })
             }
             chunk = chunk(&mut self.reading) => match chunk {
@@ -260,11 +266,20 @@ impl Reader {
                 }
             },
             () = self.place.is_silent() => {
-                // Others first: it goes on, and the engine's deadlines end it.
+                // Others first.
                 self.place.leave();
-                Ok(Next::More)
+                Ok(self.on_silence().await)
             }
             () = sleep(self.patience) => Ok(Next::More),
+        }
+    }
+
+    /// A read that brings nothing goes on, and the engine's deadlines end it, unless
+    /// it is the log's end that is not found.
+    async fn on_silence(&mut self) -> Next {
+        match self.source.is_well().await {
+            true => self.tell(Event::Silent),
+            false => Next::More,
         }
     }
 

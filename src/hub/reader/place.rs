@@ -7,10 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::hub::slots::Resyncs;
-
-/// A look at what is stored that brings nothing for so long gives its place up. It
-/// may go on: the engine's own deadlines end it.
-const SILENCE: Duration = Duration::from_secs(3);
+use crate::hub::source::SILENCE;
 
 /// A place, or the way to one.
 pub(super) enum Place {

@@ -92,6 +92,7 @@ impl History {
             Event::Record(record) => self.on_record(record, out),
             Event::End => self.on_end(out),
             Event::Broken => self.restart(),
+            Event::Silent if self.pass.seen == 0 => self.widen(true),
             Event::Failed(words) => {
                 self.words = Some(words);
                 self.restart()

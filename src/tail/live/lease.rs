@@ -198,6 +198,9 @@ impl Live {
     pub(super) fn open(&mut self, now: Duration) -> Next {
         (self.ended, self.stopped) = (false, false);
         (self.stalled, self.drained, self.words) = (false, false, None);
+        if self.spins > 0 {
+            return self.open_bell(now);
+        }
         let Some(anchor) = self.tracker.anchor() else {
             // Nothing was stored when last looked at: all there is is new.
             self.read(None, now);

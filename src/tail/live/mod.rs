@@ -8,6 +8,7 @@
 
 mod lease;
 mod resync;
+mod spin;
 
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Live {
     /// What the engine said of a log that it could not read, since the last lease
     /// was opened.
     words: Option<String>,
+    /// The engine does not find the log's end: so many more times all is read.
+    spins: u32,
     /// The last lease was read to its end.
     drained: bool,
     overlap: u32,
@@ -106,6 +109,8 @@ enum Phase {
         seen: u32,
         pass: Pass,
     },
+    /// A lease that brings nothing to be relied on: all is read in its place.
+    Bell,
     Asking,
     Resting,
 }
@@ -125,6 +130,7 @@ impl Live {
             parts: [const { Vec::new() }; 3],
             stalled: false,
             words: None,
+            spins: 0,
             drained: false,
             overlap: WINDOW,
             seek_silence: SEEK_SILENCE,
@@ -188,6 +194,7 @@ impl Live {
                 self.words = Some(words);
                 self.on_broken()
             }
+            Event::Silent => self.on_silent(),
             Event::Elapsed => self.on_elapsed(now, out),
             Event::Probed(last) => self.on_probed(last.as_ref(), now, out),
             Event::Running => self.open(now),
@@ -217,6 +224,7 @@ impl Live {
             Phase::Compare { .. } => self.on_doubtful_record(record, now, out),
             Phase::Read { .. } => self.on_new_record(record, now, out),
             Phase::Resync { .. } => self.on_stored(record, out),
+            Phase::Bell => self.on_bell(),
             Phase::Asking | Phase::Resting => Next::More,
         }
     }
@@ -235,7 +243,7 @@ impl Live {
                 let want = want * WIDEN;
                 self.orient(want)
             }
-            Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } => {
+            Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } | Phase::Bell => {
                 self.ended = true;
                 self.drained = matches!(self.phase, Phase::Read { .. });
                 self.resync()
@@ -266,7 +274,11 @@ impl Live {
             Phase::Orient { .. } => self.orient(WINDOW),
             Phase::Resting => Next::Rest,
             // A lease that breaks may have ended with its container.
-            Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } | Phase::Asking => {
+            Phase::Seek { .. }
+            | Phase::Compare { .. }
+            | Phase::Read { .. }
+            | Phase::Bell
+            | Phase::Asking => {
                 self.ended = true;
                 self.drained = matches!(self.phase, Phase::Asking) && self.drained;
                 self.resync()
@@ -297,6 +309,7 @@ impl Live {
     fn on_elapsed(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match self.phase {
             Phase::Seek { .. } | Phase::Compare { .. } => self.missed(),
+            Phase::Bell => self.resync(),
             Phase::Read {
                 fresh: true,
                 left: None,
@@ -340,7 +353,10 @@ impl Live {
             starts: [false; 3],
         };
         self.enter(phase, None);
-        Next::Snapshot(Tail::Last(want))
+        Next::Snapshot(match want {
+            u32::MAX => Tail::All,
+            want => Tail::Last(want),
+        })
     }
 
     fn synced(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {

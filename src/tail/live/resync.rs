@@ -143,7 +143,8 @@ impl Live {
             } => self.doubt.interrupted(*walk),
             _ => {}
         }
-        self.find(Tail::Last(self.window()))
+        let tail = self.end_of_log(self.window());
+        self.find(tail)
     }
 
     /// How far back the last verified record is, and some that may come meanwhile.
@@ -272,6 +273,8 @@ impl Live {
         let cause = match self.settings.skips {
             // The engine never deletes anything of such a log.
             Skips::Never => GapCause::LogTruncated,
+            // The engine finds the end of what it rotates itself.
+            _ if self.spins > 0 => GapCause::LogTruncated,
             _ if self.stalled => GapCause::Stall,
             _ => GapCause::RotatedOut,
         };

@@ -33,6 +33,8 @@ pub(super) enum Reading {
         limit: Option<usize>,
         stalled: bool,
     },
+    /// For the log's end, which is not found.
+    Spin,
     Ask,
     Rest,
 }
@@ -129,6 +131,8 @@ impl Driver {
                 self.away = *requests;
                 self.fail(Event::Broken);
             }
+            Op::Empty => self.empty(),
+            Op::Rotate => self.log.spins = false,
             Op::Step => self.log.step_back(3_600_000 * MS),
         }
     }
@@ -147,6 +151,9 @@ impl Driver {
 
     fn answer(&mut self) {
         self.probing = false;
+        if self.log.spins {
+            return self.feed(Event::Silent);
+        }
         let last = self.log.window(Tail::Last(1)).next();
         self.feed(Event::Probed(last.map(|at| self.log.records[at].clone())));
     }
@@ -161,6 +168,7 @@ impl Driver {
                 self.away -= 1;
                 Event::Broken
             }
+            Reading::Spin => Event::Silent,
             Reading::Ask if self.log.running => Event::Running,
             Reading::Ask => Event::Stopped,
             Reading::Snapshot { at, end, .. } if at == end => Event::End,
@@ -214,7 +222,7 @@ impl Driver {
         }
     }
 
-    fn stall(&mut self) {
+    pub(super) fn stall(&mut self) {
         if let Reading::Lease { stalled, .. } = &mut self.reading {
             *stalled = true;
         }
@@ -289,8 +297,12 @@ impl Driver {
                     stored: end,
                     at,
                     limit,
-                    stalled: false,
+                    stalled: self.log.spins && tail != Tail::All,
                 };
+            }
+            Next::Snapshot(tail) if self.log.spins && tail != Tail::All => {
+                self.paths.spins += 1;
+                self.reading = Reading::Spin;
             }
             Next::Snapshot(tail) => {
                 let wide = u64::from(tail != Tail::Last(64));

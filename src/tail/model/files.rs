@@ -10,13 +10,25 @@ impl Driver {
     /// Behind an empty log there is no anchor, and behind a deleted one the gap is
     /// open: what is deleted before its first read leaves no trace of its own.
     pub(super) fn delete(&mut self, until: Index) {
-        let position = self.live.position();
-        let read = self.live.is_oriented().then(|| self.at(position)).flatten();
-        let in_gap = read.is_some_and(|read| read < self.log.base);
-        if position.anchor.is_some() && !in_gap {
+        if self.may_delete() {
             let retained = self.log.end() - self.log.base;
             self.log.delete(self.log.base + until.index(retained + 1));
         }
+    }
+
+    /// Somebody else empties the log's file.
+    pub(super) fn empty(&mut self) {
+        if self.may_delete() {
+            self.log.empty();
+            self.stall();
+        }
+    }
+
+    fn may_delete(&self) -> bool {
+        let position = self.live.position();
+        let read = self.live.is_oriented().then(|| self.at(position)).flatten();
+        let in_gap = read.is_some_and(|read| read < self.log.base);
+        position.anchor.is_some() && !in_gap
     }
 
     /// Whole lines only: a line that was begun or ended in a skip is torn.

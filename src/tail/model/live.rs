@@ -105,7 +105,10 @@ fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
             script.iter().for_each(|op| driver.apply(op));
             driver.settle();
             let anchor = driver.live.position().anchor;
-            if driver.log.running && anchor.is_none_or(|anchor| anchor.ends_line) {
+            // Where it cannot be probed all is read again.
+            let is_emptied = script.iter().any(|op| matches!(op, Op::Empty));
+            let is_probed = driver.log.running && !is_emptied;
+            if is_probed && anchor.is_none_or(|anchor| anchor.ends_line) {
                 costs_probes_only(&mut driver)?;
             }
             driver.finish();
@@ -127,7 +130,7 @@ fn history_and_live_make_one_sequence() {
         2_000,
         &joins,
         |((tty, before, mut script), start, joint, seed)| {
-            script.retain(|op| !matches!(op, Op::Delete(_) | Op::Step | Op::Skip(_)));
+            script.retain(|op| !matches!(op, Op::Delete(_) | Op::Empty | Op::Step | Op::Skip(_)));
             let mut driver = Driver::new(written(tty, &before), seed);
             let rest = script.split_off(joint.min(script.len()));
             script.iter().for_each(|op| driver.apply(op));

@@ -122,6 +122,8 @@ pub(super) struct Log {
     pub(super) records: Vec<Record>,
     /// Those before it are deleted.
     pub(super) base: usize,
+    /// Its end is not found, and a follow of it is deaf.
+    pub(super) spins: bool,
     pub(super) running: bool,
     pub(super) tty: bool,
     /// How many records a tail brings less than it is asked for.
@@ -138,6 +140,7 @@ impl Log {
         Self {
             records: Vec::new(),
             base: 0,
+            spins: false,
             running: true,
             tty,
             short: 0,
@@ -226,6 +229,12 @@ impl Log {
             until = first;
         }
         self.base = self.base.max(until);
+    }
+
+    /// Somebody else empties its file.
+    pub(super) fn empty(&mut self) {
+        self.delete(self.end());
+        self.spins = true;
     }
 
     /// What a read of `tail` gives now.

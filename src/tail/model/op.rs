@@ -42,6 +42,9 @@ pub(super) enum Op {
     Away(usize),
     /// The clock is set back.
     Step,
+    /// Somebody else empties the file: its end is not found until it rotates.
+    Empty,
+    Rotate,
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -65,6 +68,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         5 => indices().prop_map(Op::Delete),
         1 => (1..5_usize).prop_map(Op::Away),
         1 => Just(Op::Step),
+        1 => Just(Op::Empty),
+        2 => Just(Op::Rotate),
     ]
 }
 

@@ -20,10 +20,12 @@ pub(super) struct Paths {
     /// Of those, the ones that a lease brought as it was opened.
     pub(super) late_by_lease: u64,
     pub(super) skip_gaps: u64,
+    /// Reads of an end that was not found.
+    pub(super) spins: u64,
 }
 
 impl Paths {
-    fn each(&mut self) -> [&mut u64; 13] {
+    fn each(&mut self) -> [&mut u64; 14] {
         [
             &mut self.orientations_widened,
             &mut self.resyncs,
@@ -38,6 +40,7 @@ impl Paths {
             &mut self.runs_over,
             &mut self.late,
             &mut self.skip_gaps,
+            &mut self.spins,
         ]
     }
 

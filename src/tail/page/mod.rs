@@ -156,6 +156,7 @@ impl Paging {
             Event::Record(record) => self.on_record(record),
             Event::End => self.on_end(),
             Event::Broken => self.read(self.window.tail),
+            Event::Silent => self.read(Tail::All),
             Event::Running => self.answered(OpenLines::default()),
             // What was written until it stopped is read again, and then is over.
             Event::Stopped => self.answered(self.window.open_lines()),

@@ -5,6 +5,7 @@ use pulsetail_sim::{Driver, Ending, Engine, Fault};
 
 use super::{assert_exact, until_quiet, write, write_until_rotated};
 use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
+use crate::pages::paged;
 use crate::resume::{forgetful, resuming};
 
 #[tokio::test]
@@ -176,6 +177,35 @@ async fn case_17_a_corrupt_record_before_the_cursor() {
     let expected: Vec<_> = (200..written).map(|n| n.to_string()).collect();
     assert_eq!(subscriber.texts(), expected);
     assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn case_18_copytruncate_on_an_engine_that_then_finds_no_end_of_the_log() {
+    let sim = engine_of(Engine::current());
+    let web = sim.container("web").run();
+    write(&web, 0..10);
+    let server = Server::start_with(&sim, &["--rotation=200ms"]).await;
+    let mut subscriber = server.open(all("web")).await;
+    subscriber.entries(10).await;
+    let cursors = subscriber.cursors();
+    web.truncate_log();
+    write(&web, 10..20);
+    subscriber.until(|s| s.texts().last() == Some(&"19")).await;
+    write(&web, 20..25);
+    subscriber.until(|s| s.texts().last() == Some(&"24")).await;
+    let expected: Vec<_> = (0..25).map(|n| n.to_string()).collect();
+    assert_eq!(subscriber.texts(), expected);
+    let [gap] = subscriber.gaps()[..] else {
+        panic!("one gap: {:?}", subscriber.gaps());
+    };
+    assert_eq!(gap.cause(), GapCause::LogTruncated);
+    // A second one asks no more of the engine, and neither does who resumes.
+    let mut second = server.open(all("web")).await;
+    second.entries(15).await;
+    let resumed = server.read(resuming(cursors)).await;
+    assert_eq!((resumed.gaps().len(), resumed.texts().len()), (1, 15));
+    assert_eq!(server.page(&paged("web", 5)).await.entries.len(), 5);
     server.stop().await;
 }
 
