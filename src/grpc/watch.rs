@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Status;
 
 use super::convert::timestamp;
@@ -20,6 +21,9 @@ use crate::proto::WatchPosition;
 /// Things of one message, and their bytes at which a part closes.
 const PART: usize = 500;
 const PART_BYTES: usize = 256 * 1024;
+
+/// What changes within so long is told together: a look is at all there is.
+const TOGETHER: Duration = Duration::from_millis(50);
 
 /// What is watched, and how it is told.
 pub(crate) trait Watched: Sized + Send + Sync + 'static {
@@ -147,6 +151,7 @@ impl<W: Watched> Watch<W> {
                         room.send(Ok(self.what.tell(position, event)));
                     }
                     last = Some(Instant::now());
+                    sleep(TOGETHER).await;
                     false
                 }
             };
@@ -230,4 +235,63 @@ fn parts<K, V: Message>(things: Vec<V>, position: Option<WatchPosition>) -> Vec<
     }
     parts.push((position, Event::Snapshot(part, true)));
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// One thing, which changes each millisecond, and how often it was looked at.
+    #[derive(Default)]
+    struct Restless {
+        versions: Versions<u8, u64>,
+        looks: AtomicU64,
+    }
+
+    impl Watched for &'static Restless {
+        type Key = u8;
+        type Mark = u64;
+        type Thing = prost_types::Timestamp;
+        type Response = ();
+
+        fn versions(&self) -> &Versions<u8, u64> {
+            &self.versions
+        }
+
+        fn read(&self) -> Things<Self> {
+            let look = self.looks.fetch_add(1, Ordering::Relaxed);
+            vec![(0, look, Selected::Yes(prost_types::Timestamp::default()))]
+        }
+
+        async fn changed(&mut self) {
+            sleep(Duration::from_millis(1)).await;
+        }
+
+        fn settle(&mut self) {}
+
+        fn tell(&self, _at: Option<WatchPosition>, _event: Event<u8, Self::Thing>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_rests_is_looked_at_twenty_times_a_second() {
+        let what: &'static Restless = Box::leak(Box::default());
+        let (answers, mut told) = mpsc::channel(2);
+        let mut watch = Watch {
+            what,
+            instance: String::new(),
+            since: None,
+            sent: None,
+            answers,
+        };
+        let taken = async { while told.recv().await.is_some() {} };
+        tokio::select! {
+            _ = watch.run() => panic!("all is taken"),
+            () = taken => panic!("it goes on"),
+            () = sleep(Duration::from_secs(10)) => {}
+        }
+        let looks = what.looks.load(Ordering::Relaxed);
+        assert!((190..=200).contains(&looks), "{looks}");
+    }
 }

@@ -43,5 +43,6 @@ mod sharing;
 mod skips;
 mod subscriber;
 mod supervision;
+mod tasks;
 mod verify;
 mod watches;
