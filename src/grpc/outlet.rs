@@ -56,7 +56,8 @@ impl End {
         status: Err(Reason::SlowConsumer),
         message: "fell out of the live entries",
     };
-    /// Changes were missed while the client took nothing.
+    /// Changes were missed: the client took nothing meanwhile, or the server could not
+    /// look at all of them.
     pub(crate) const CHURN: End = End {
         closing: ClosingReason::SlowConsumer,
         status: Err(Reason::SlowConsumer),

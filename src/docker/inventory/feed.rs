@@ -57,6 +57,8 @@ struct Told {
     gone: BTreeSet<ContainerId>,
     /// Events may be missing.
     doubt: bool,
+    /// There were too many: what came and went since is not told.
+    overflowed: bool,
 }
 
 impl Told {
@@ -98,7 +100,7 @@ impl Seen {
         if told.waiting.len() > MAX_HINTS {
             warn!("more containers change than can be looked at; listing them");
             told.waiting.clear();
-            told.doubt = true;
+            (told.doubt, told.overflowed) = (true, true);
         }
         drop(told);
         self.0.wake.notify_one();
@@ -115,6 +117,11 @@ impl Seen {
 
     pub(super) fn is_in_doubt(&self) -> bool {
         self.told().doubt
+    }
+
+    /// Whether more was told than could be looked at, since this was asked last.
+    pub(super) fn take_overflow(&self) -> bool {
+        std::mem::take(&mut self.told().overflowed)
     }
 
     /// What comes to be listed is in doubt no more.

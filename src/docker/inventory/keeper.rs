@@ -164,6 +164,9 @@ impl Keeper {
             let (asked, at) = listing.asked;
             self.ledger.listed(identity, listing.containers, asked);
             self.listed = Some(at);
+            if self.seen.take_overflow() {
+                self.ledger.lose();
+            }
         }
         Ok(())
     }

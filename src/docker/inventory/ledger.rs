@@ -99,6 +99,13 @@ impl Ledger {
         told && is_gone
     }
 
+    /// What came and went was not told: whoever follows the changes finds that one is
+    /// missing.
+    pub(super) fn lose(&self) {
+        self.inventory
+            .send_modify(|now| Arc::make_mut(now).revision += 1);
+    }
+
     /// Writes a complete list, asked for at `asked`. It is told also when nothing
     /// changed: that is known from now on.
     pub(super) fn listed(

@@ -17,6 +17,8 @@ pub(crate) struct Knowledge {
     changes: Changes,
     /// The last change that was handled, or stood in the first inventory.
     revision: u64,
+    /// That of the inventory as it was looked at: all up to it can be heard.
+    known: u64,
     /// When the last list was asked for whose containers were all handled.
     listed: i64,
     /// Whoever joins owes nothing from before this.
@@ -44,6 +46,7 @@ impl Knowledge {
             inventory: registry.inventory_changes(),
             changes,
             revision: inventory.revision,
+            known: inventory.revision,
             listed: inventory.listed,
             floor: match plan.joining() {
                 From::Since(instant) => instant,
@@ -76,7 +79,9 @@ impl Knowledge {
 
     /// The inventory's list; what is in it can be heard from now on.
     pub(super) fn look(&mut self) -> i64 {
-        self.inventory.borrow_and_update().listed
+        let inventory = self.inventory.borrow_and_update();
+        self.known = inventory.revision;
+        inventory.listed
     }
 
     /// The next change that was not known.
@@ -89,6 +94,8 @@ impl Knowledge {
                 }
                 Ok(_known) => {}
                 Err(TryRecvError::Lagged(_)) => return Heard::Behind,
+                // Not all of them were told.
+                Err(TryRecvError::Empty) if self.revision < self.known => return Heard::Behind,
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return Heard::Nothing,
             }
         }

@@ -5,9 +5,11 @@ use pulsetail::proto::{
     stream_logs_request::Start,
 };
 use pulsetail_sim::{Driver, Ending, Endpoint, Fault};
+use tokio::task::yield_now;
 
 use super::{changes_of, every, following, kinds_of, named, until_changed};
 use crate::harness::{Server, engine, until};
+use crate::requests::told;
 use crate::subscriber::lines_of;
 
 #[tokio::test]
@@ -276,6 +278,44 @@ async fn a_log_that_is_gone_before_it_was_read_is_a_gap() {
     assert_eq!(gap.container.as_ref().unwrap().id, web.id());
     assert_eq!(gap.cause(), GapCause::ContainerRemoved);
     assert_eq!(kinds_of(&read, web.id()), [Change::Removed]);
+    server.stop().await;
+}
+
+/// The engine tells of more than can be looked at, and nobody knows what of it was gone before the list.
+#[tokio::test]
+async fn a_stream_ends_where_more_came_and_went_than_is_remembered() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let mut heard = server.open(following(every())).await;
+    web.stdout("one\n");
+    heard.entries(1).await;
+    sim.fault(Fault::no_head().on(Endpoint::Inspect).sticky());
+    for n in 0..8_300 {
+        sim.container(format!("flash-{n}"))
+            .auto_remove()
+            .run()
+            .exit(0);
+        if n % 20 == 0 {
+            // Events are taken meanwhile, on however busy a machine.
+            for _ in 0..200 {
+                yield_now().await;
+            }
+        }
+    }
+    sim.clear_faults();
+    let status = heard.end().await.expect_err("it knows no further");
+    assert_eq!(told(&status).1, "SLOW_CONSUMER");
+    let closing = heard.closing();
+    assert!(closing.message.contains("came and went"), "{closing:?}");
+    let request = StreamLogsRequest {
+        cursors: heard.cursors(),
+        ..following(every())
+    };
+    web.stdout("two\n");
+    let mut next = server.open(request).await;
+    next.entries(1).await;
+    assert_eq!(next.texts(), ["two"]);
     server.stop().await;
 }
 

@@ -48,6 +48,21 @@ fn a_rest_that_is_cut_short_counts_no_longer() {
 }
 
 #[test]
+fn failures_that_are_further_apart_than_the_window_never_quarantine() {
+    let mut world = World::new(3);
+    let id = world.start("a");
+    for failure in 1..=100 {
+        // Five of them in its length, whatever the delays.
+        world.pass(TIMINGS.window / 5);
+        world.end(id, Outcome::Panicked("again".to_owned()));
+        let status = world.status(id);
+        assert_eq!(status.state, State::BackingOff, "{failure}: {status:?}");
+        let took = world.until(id, State::Starting);
+        assert!(took <= TIMINGS.backoff_cap + SECOND, "{failure}: {took:?}");
+    }
+}
+
+#[test]
 fn hurry_starts_what_waits_and_leaves_what_runs() {
     let mut world = World::new(1);
     let [runs, failed, quarantined, done] =
