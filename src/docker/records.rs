@@ -1,6 +1,5 @@
 //! Records as they come, with the evidence that they came.
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -22,19 +21,26 @@ type Item = Result<Record, EngineError>;
 /// Records of one request; it ends after its first error.
 pub struct Records {
     bundles: BoxStream<'static, Result<Bytes, EngineError>>,
-    /// What is left of the one that came last.
-    bundle: Bytes,
-    /// Whether a terminal wrote them.
-    tty: bool,
+    /// What is left of the bundle that came last.
+    frames: Frames,
 }
 
 /// Records that were there together.
 #[derive(Debug)]
 pub struct Chunk {
-    /// At least one; an error is the last.
-    pub records: Vec<Item>,
+    frames: Frames,
+    error: Option<EngineError>,
     /// That the engine sent at least one whole record.
     pub proof: Option<Verified>,
+}
+
+/// Whole frames, each of which becomes a record as it is asked for: records cost more
+/// to be moved than to be made. It ends after its first error.
+#[derive(Debug, Clone)]
+struct Frames {
+    bytes: Bytes,
+    /// Whether a terminal wrote them.
+    tty: bool,
 }
 
 impl Records {
@@ -43,45 +49,41 @@ impl Records {
         bundles: impl Stream<Item = Result<Bytes, EngineError>> + Send + 'static,
         tty: bool,
     ) -> Self {
+        let bytes = Bytes::new();
         Self {
             bundles: bundles.boxed(),
-            bundle: Bytes::new(),
-            tty,
+            frames: Frames { bytes, tty },
         }
     }
 
     /// As they come, at most `most` at once, and few where they are large.
-    pub fn chunks(self, most: usize) -> impl Stream<Item = Chunk> + Send + use<> {
-        chunks_of(self, most)
+    pub fn chunks(mut self, most: usize) -> impl Stream<Item = Chunk> + Send {
+        poll_fn(move |cx| {
+            Poll::Ready(match ready!(self.poll_frames(cx)) {
+                Some(Ok(())) => Some(Chunk::of(self.frames.cut(most))),
+                Some(Err(error)) => Some(Chunk {
+                    frames: self.frames.cut(0),
+                    error: Some(error),
+                    proof: None,
+                }),
+                None => None,
+            })
+        })
     }
 
-    /// The first record of what is left.
-    fn pop(&mut self) -> Item {
-        let protocol = |text: &str| EngineError::Protocol(text.to_owned());
-        let Some((kind, frame)) = next_of_bundle(&self.bundle) else {
-            self.bundle.clear();
-            // The transport hands on none such.
-            return Err(protocol("the engine sent a torn frame"));
-        };
-        let stream = match (kind, self.tty) {
-            (Kind::Words, _) => return Err(self.words(frame)),
-            (_, true) => record::Stream::Tty,
-            (Kind::Stdout, false) => record::Stream::Stdout,
-            (Kind::Stderr, false) => record::Stream::Stderr,
-        };
-        let end = frame.end;
-        let record = Record::of_frame(stream, &self.bundle, frame);
-        self.bundle.advance(end);
-        record.ok_or_else(|| protocol("the engine sent a record without time"))
-    }
-
-    /// The engine's own error; nothing counts that comes behind it.
-    fn words(&mut self, frame: Range<usize>) -> EngineError {
-        let words = &self.bundle[frame];
-        let words = String::from_utf8_lossy(&words[..words.len().min(MAX_WORDS)]);
-        let words = words.trim_end().to_owned();
-        (self.bundle, self.bundles) = (Bytes::new(), stream::empty().boxed());
-        EngineError::Reported(words)
+    /// Waits until a frame is there.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), EngineError>>> {
+        while self.frames.bytes.is_empty() {
+            match ready!(self.bundles.poll_next_unpin(cx)) {
+                Some(Ok(bundle)) => self.frames.bytes = bundle,
+                Some(Err(error)) => {
+                    self.bundles = stream::empty().boxed();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(Ok(())))
     }
 
     /// Reads to the end: the last record, if there is any.
@@ -101,94 +103,157 @@ impl Stream for Records {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        loop {
-            if !self.bundle.is_empty() {
-                return Poll::Ready(Some(self.pop()));
+        let item = match ready!(self.poll_frames(cx)) {
+            Some(Ok(())) => self.frames.next(),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        };
+        if let Some(Err(_)) = item {
+            self.bundles = stream::empty().boxed();
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl Chunk {
+    fn of(frames: Frames) -> Self {
+        let is_record = |item: Item| item.is_ok();
+        Self {
+            proof: frames
+                .clone()
+                .next()
+                .is_some_and(is_record)
+                .then(Verified::seen),
+            error: None,
+            frames,
+        }
+    }
+
+    /// At least one; an error is the last.
+    pub fn records(self) -> impl Iterator<Item = Item> {
+        self.frames.chain(self.error.map(Err))
+    }
+}
+
+impl Frames {
+    /// Takes the first of them off, at most `most`, and few where they are large.
+    fn cut(&mut self, most: usize) -> Frames {
+        let mut end = 0;
+        for _ in 0..most {
+            if end >= CHUNK_BYTES.min(self.bytes.len()) {
+                break;
             }
-            match ready!(self.bundles.poll_next_unpin(cx)) {
-                Some(Ok(bundle)) => self.bundle = bundle,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
+            end = match next_of_bundle(&self.bytes[end..]) {
+                Some((_, frame)) => end + frame.end,
+                // An error, which is the last.
+                None => self.bytes.len(),
+            };
+        }
+        Frames {
+            bytes: self.bytes.split_to(end),
+            tty: self.tty,
+        }
+    }
+
+    /// The first record, and where the next begins.
+    fn first(&self) -> Result<(Record, usize), EngineError> {
+        let protocol = |text: &str| EngineError::Protocol(text.to_owned());
+        let Some((kind, frame)) = next_of_bundle(&self.bytes) else {
+            // The transport hands on none such.
+            return Err(protocol("the engine sent a torn frame"));
+        };
+        let stream = match (kind, self.tty) {
+            (Kind::Words, _) => return Err(words(&self.bytes[frame])),
+            (_, true) => record::Stream::Tty,
+            (Kind::Stdout, false) => record::Stream::Stdout,
+            (Kind::Stderr, false) => record::Stream::Stderr,
+        };
+        let end = frame.end;
+        match Record::of_frame(stream, &self.bytes, frame) {
+            Some(record) => Ok((record, end)),
+            None => Err(protocol("the engine sent a record without time")),
         }
     }
 }
 
-fn chunks_of(
-    items: impl Stream<Item = Item> + Send + Unpin,
-    most: usize,
-) -> impl Stream<Item = Chunk> + Send {
-    let mut items = items.fuse();
-    // How many came last: where many come, they need not be moved to ever more room.
-    let mut came = 0;
-    poll_fn(move |cx| {
-        let (mut records, mut bytes) = (Vec::with_capacity(came), 0);
-        while records.len() < most && bytes < CHUNK_BYTES {
-            let Poll::Ready(Some(item)) = items.poll_next_unpin(cx) else {
-                break;
-            };
-            bytes += item.as_ref().map_or(0, |record| record.payload.len());
-            records.push(item);
+impl Iterator for Frames {
+    type Item = Item;
+
+    #[inline]
+    fn next(&mut self) -> Option<Item> {
+        if self.bytes.is_empty() {
+            return None;
         }
-        came = records.len();
-        match records.is_empty() {
-            true if items.is_done() => Poll::Ready(None),
-            true => Poll::Pending,
-            false => Poll::Ready(Some(Chunk {
-                proof: records.iter().any(Result::is_ok).then(Verified::seen),
-                records,
-            })),
-        }
-    })
+        Some(match self.first() {
+            Ok((record, end)) => {
+                self.bytes.advance(end);
+                Ok(record)
+            }
+            Err(error) => {
+                self.bytes.clear();
+                Err(error)
+            }
+        })
+    }
+}
+
+/// The engine's own error; nothing counts that comes behind it.
+fn words(words: &[u8]) -> EngineError {
+    let words = String::from_utf8_lossy(&words[..words.len().min(MAX_WORDS)]);
+    EngineError::Reported(words.trim_end().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
+    use futures_util::FutureExt;
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::ReceiverStream;
 
-    use bytes::Bytes;
-    use futures_util::{FutureExt, stream};
-
-    use super::super::record::{PART_BYTES, Stream};
+    use super::super::record::PART_BYTES;
     use super::*;
 
-    fn record(bytes: usize) -> Item {
-        Ok(Record {
-            stream: Stream::Stdout,
-            time: 0,
-            payload: Bytes::from(vec![b'x'; bytes]),
-        })
+    const STAMP: &str = "1970-01-01T00:00:00.000000001Z ";
+
+    fn frame(kind: u8, text: &str) -> Vec<u8> {
+        let len = u32::try_from(text.len()).expect("short").to_be_bytes();
+        [&[kind, 0, 0, 0][..], &len, text.as_bytes()].concat()
     }
 
-    /// How many records came at once.
-    fn sizes(records: Vec<Item>) -> Vec<(usize, bool)> {
-        let chunks = chunks_of(stream::iter(records), 512);
-        let sizes = chunks.map(|chunk| (chunk.records.len(), chunk.proof.is_some()));
+    fn record(bytes: usize) -> Vec<u8> {
+        frame(1, &format!("{STAMP}{}", "x".repeat(bytes)))
+    }
+
+    fn records(bundles: Vec<Result<Vec<u8>, EngineError>>) -> Records {
+        let bundles = bundles.into_iter().map(|bundle| bundle.map(Bytes::from));
+        Records::new(stream::iter(bundles), false)
+    }
+
+    /// How many came at once, and whether that proves anything.
+    fn size(chunk: Chunk) -> (usize, bool) {
+        let proves = chunk.proof.is_some();
+        (chunk.records().count(), proves)
+    }
+
+    fn sizes(bundles: Vec<Result<Vec<u8>, EngineError>>) -> Vec<(usize, bool)> {
+        let sizes = records(bundles).chunks(512).map(size);
         sizes.collect().now_or_never().expect("all are there")
     }
 
     #[test]
     fn a_chunk_is_bounded_in_records_and_in_bytes() {
-        let small = iter::repeat_with(|| record(10)).take(1_000);
-        assert_eq!(sizes(small.collect()), [(512, true), (488, true)]);
-        let large = iter::repeat_with(|| record(PART_BYTES)).take(20);
-        assert_eq!(sizes(large.collect()), [(16, true), (4, true)]);
+        let small = record(10).repeat(1_000);
+        assert_eq!(sizes(vec![Ok(small)]), [(512, true), (488, true)]);
+        let large = record(PART_BYTES).repeat(20);
+        assert_eq!(sizes(vec![Ok(large)]), [(16, true), (4, true)]);
         assert_eq!(sizes(Vec::new()), []);
     }
 
     #[test]
     fn what_the_engine_says_of_itself_is_an_error_and_the_end() {
-        let frame = |kind: u8, text: &str| {
-            let len = u32::try_from(text.len()).expect("short").to_be_bytes();
-            [&[kind, 0, 0, 0][..], &len, text.as_bytes()].concat()
-        };
-        let line = "1970-01-01T00:00:00.000000001Z x\n";
-        let words = "Error grabbing logs: EOF\n";
-        let (line, words) = (frame(1, line), frame(3, words));
-        let bundle = Ok([&line[..], &words, &line].concat().into());
-        let late = Ok(line.into());
-        let records = Records::new(stream::iter([bundle, late]), false);
-        let came: Vec<_> = records.collect().now_or_never().expect("all are there");
+        let (line, words) = (record(1), frame(3, "Error grabbing logs: EOF\n"));
+        let bundle = [&line[..], &words, &line].concat();
+        let came = records(vec![Ok(bundle), Ok(line)]);
+        let came: Vec<_> = came.collect().now_or_never().expect("all are there");
         let [Ok(_), Err(EngineError::Reported(words))] = &came[..] else {
             panic!("{came:?}");
         };
@@ -196,18 +261,30 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_no_evidence_and_what_comes_later_comes_alone() {
+    fn an_error_is_no_evidence_and_the_last() {
         let broken = || Err(EngineError::Protocol("of no use".to_owned()));
         assert_eq!(sizes(vec![broken()]), [(1, false)]);
-        assert_eq!(sizes(vec![record(1), broken()]), [(2, true)]);
-        let (sender, receiver) = tokio::sync::mpsc::channel(9);
-        let waits = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let mut chunks = chunks_of(waits, 512);
+        let later = vec![Ok(record(1)), broken(), Ok(record(1))];
+        assert_eq!(sizes(later), [(1, true), (1, false)]);
+        let no_record = frame(1, "no stamp");
+        assert_eq!(sizes(vec![Ok(no_record.clone())]), [(1, false)]);
+        let behind = [record(1), no_record, record(1)].concat();
+        assert_eq!(sizes(vec![Ok(behind)]), [(2, true)]);
+        let torn = [&record(1)[..], &record(1)[..20]].concat();
+        assert_eq!(sizes(vec![Ok(torn)]), [(2, true)]);
+    }
+
+    #[test]
+    fn what_comes_later_comes_alone() {
+        let (sender, receiver) = mpsc::channel(9);
+        let records = Records::new(ReceiverStream::new(receiver), false);
+        let mut chunks = records.chunks(512);
         assert!(chunks.next().now_or_never().is_none());
         for _ in 0..2 {
-            sender.try_send(record(1)).expect("there is room");
+            let bundle = Ok(Bytes::from(record(1)));
+            sender.try_send(bundle).expect("there is room");
             let chunk = chunks.next().now_or_never().expect("it is there");
-            assert_eq!(chunk.expect("it goes on").records.len(), 1);
+            assert_eq!(chunk.map(size), Some((1, true)));
         }
         drop(sender);
         assert!(chunks.next().now_or_never().expect("it ends").is_none());

@@ -25,7 +25,7 @@ use super::unit::{Content, Unit};
 use crate::docker::{Chunk, Container, EngineError, Tail, Verified, now};
 use crate::supervisor::{Failure, Fenced, Permit, Task, Turn, Work};
 use crate::tail::{
-    Event, From, Gap, GapCause, History, Next, OpenLines, Position, Settings, Until,
+    Delivery, Event, From, Gap, GapCause, History, Next, OpenLines, Position, Settings, Until,
 };
 pub(super) use handed::{Handed, Held};
 
@@ -74,6 +74,8 @@ pub(crate) struct CatchUp {
     slot: Slot,
     history: History,
     packer: Packer,
+    /// Empty between events: one allocation serves all of them.
+    deliveries: Vec<Delivery>,
     step: Step,
     /// What the engine said of the read that broke.
     words: Option<String>,
@@ -152,6 +154,7 @@ impl CatchUp {
         let (history, first) = History::new(from, stretch.until, &stretch.settings);
         Self {
             packer: source.packer(&stretch.container, stretch.issued, stretch.cause),
+            deliveries: Vec::new(),
             source,
             stretch,
             handed,
@@ -224,16 +227,17 @@ impl CatchUp {
         Ok(None)
     }
 
-    fn take(&mut self, chunk: Chunk) -> Result<Option<Verified>, EngineError> {
+    fn take(&mut self, mut chunk: Chunk) -> Result<Option<Verified>, EngineError> {
         self.asked = None;
-        for record in chunk.records {
+        let proof = chunk.proof.take();
+        for record in chunk.records() {
             let next = self.tell(Event::Record(record?));
             if next != Next::More {
                 self.asked_for(next);
                 break;
             }
         }
-        Ok(chunk.proof)
+        Ok(proof)
     }
 
     fn asked_for(&mut self, next: Next) {
@@ -242,9 +246,10 @@ impl CatchUp {
     }
 
     fn tell(&mut self, event: Event) -> Next {
-        let mut deliveries = Vec::new();
+        let mut deliveries = std::mem::take(&mut self.deliveries);
         let next = self.history.on(event, &mut deliveries);
         self.packer.push(&mut deliveries, self.history.position());
+        self.deliveries = deliveries;
         next
     }
 

@@ -11,14 +11,14 @@ use crate::tail::{Delivery, Event, Next};
 const HANDFUL: usize = 4 * 1024;
 
 impl Reader {
-    pub(super) fn take(&mut self, chunk: Chunk) -> Result<Next, Stop> {
+    pub(super) fn take(&mut self, mut chunk: Chunk) -> Result<Next, Stop> {
         self.look_for_name();
-        self.proof = chunk.proof;
+        self.proof = chunk.proof.take();
         self.place.moves();
         // They were there together: looking at the clock costs more than some.
         let now = self.begun.elapsed();
         let mut bytes = 0;
-        for record in chunk.records {
+        for record in chunk.records() {
             let next = match record {
                 Ok(record) => {
                     self.backoff.reset();
@@ -49,9 +49,7 @@ impl Reader {
             return self.tell_at(Event::Record(record), now);
         }
         *bytes += len;
-        let next = self
-            .live
-            .on(Event::Record(record), now, &mut self.deliveries);
+        let next = self.live.take(record, now, &mut self.deliveries);
         // What is no line belongs to exactly this place.
         if !matches!(self.deliveries.last(), Some(Delivery::Entry(_))) {
             self.pack();

@@ -30,7 +30,7 @@ use place::Place;
 use waits::{answer, chunk, until};
 
 /// Records taken per turn, so that a busy log does not starve its deadlines.
-const TURN: usize = 512;
+const TURN: usize = 1_024;
 
 type Probed = Result<Result<(Option<Record>, Verified), EngineError>, Elapsed>;
 type Chunks = BoxStream<'static, Chunk>;

@@ -187,7 +187,7 @@ impl Live {
     /// Takes an event, appends what it brings, says what to do next.
     pub fn on(&mut self, event: Event, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match event {
-            Event::Record(record) => self.on_record(record, now, out),
+            Event::Record(record) => self.take(record, now, out),
             Event::End => self.on_end(now, out),
             Event::Broken => self.on_broken(),
             Event::Failed(words) => {
@@ -209,7 +209,9 @@ impl Live {
         }
     }
 
-    fn on_record(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
+    /// [`Live::on`] of a record.
+    #[inline]
+    pub(crate) fn take(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match &mut self.phase {
             Phase::Orient { seen, starts, .. } => {
                 *seen += 1;
