@@ -254,10 +254,8 @@ fn while_true(mut step: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
 }
 
 fn be32(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .take(4)
-        .fold(0, |value, byte| value << 8 | usize::from(*byte))
+    let four = bytes.iter().take(4);
+    four.fold(0, |value, byte| value << 8 | usize::from(*byte))
 }
 
 fn invalid(message: impl Into<String>) -> io::Error {
