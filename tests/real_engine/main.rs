@@ -19,6 +19,7 @@ mod harness;
 mod judge;
 mod kills;
 mod kind;
+mod lists;
 mod long;
 mod matrix;
 mod memory;
