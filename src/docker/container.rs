@@ -253,7 +253,7 @@ impl Files {
         let (size, files, [size_key, files_key]) = match log.typ.as_deref() {
             Some("json-file") => ("0", 1, ["max-size", "max-file"]),
             Some("local") => ("20m", 5, ["max-size", "max-file"]),
-            Some("journald" | "none") | None => return Self::default(),
+            Some("journald" | "none" | "k8s-file") | None => return Self::default(),
             Some(_) => ("20m", 5, ["cache-max-size", "cache-max-file"]),
         };
         Self {
@@ -290,8 +290,13 @@ fn bytes_of(text: &str) -> u64 {
 }
 
 fn unreadable(log: &HostConfigLogConfig) -> Option<&'static str> {
-    if log.typ.as_deref() == Some("none") {
-        return Some("its log driver `none` stores nothing");
+    match log.typ.as_deref() {
+        Some("none") => return Some("its log driver `none` stores nothing"),
+        // Podman's, which refuses such a log as if it had failed.
+        Some("passthrough" | "passthrough-tty") => {
+            return Some("its log driver `passthrough` stores nothing");
+        }
+        _ => {}
     }
     (option(log, "cache-disabled") == Some("true"))
         .then_some("its log driver keeps no local copy (`cache-disabled`)")
@@ -327,6 +332,7 @@ mod tests {
         assert_eq!(retention("json-file", &three), 300 << 10);
         assert_eq!(retention("local", &[]), 100 << 20);
         assert_eq!(retention("journald", &[]), 0);
+        assert_eq!(retention("k8s-file", &[]), 0);
         let cached = [("cache-max-size", "1m"), ("max-size", "1k")];
         assert_eq!(retention("awslogs", &cached), 5 << 20);
     }
@@ -341,6 +347,7 @@ mod tests {
     #[test]
     fn drivers_that_store_nothing_are_known_beforehand() {
         assert!(unreadable(&log("none", &[])).is_some());
+        assert!(unreadable(&log("passthrough", &[])).is_some());
         assert!(unreadable(&log("syslog", &[("cache-disabled", "true")])).is_some());
         assert!(unreadable(&log("syslog", &[])).is_none());
     }

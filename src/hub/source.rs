@@ -57,7 +57,10 @@ impl Source {
         let major = engine.map_or(0, |engine| engine.major());
         // Before 23 a stream can lose its place anywhere as files rotate.
         let is_exact = engine.is_some_and(|engine| engine.kind == "docker" && major >= 23);
+        let is_podman = engine.is_some_and(|engine| engine.kind == "podman");
         let skips = match (container.files.bytes, is_exact) {
+            // Podman empties a file that is full.
+            _ if is_podman => Skips::Anywhere,
             (0, _) if container.log_driver == "json-file" => Skips::Never,
             (0, _) | (_, false) => Skips::Anywhere,
             (bytes, true) => Skips::Files(bytes),
@@ -67,8 +70,11 @@ impl Source {
             max_line: reading.max_line,
             orientation: ORIENTATION,
             skips,
-            kept: container.files.kept(),
-            dialect: Dialect::of(&container.log_driver, major),
+            kept: if is_podman { 0 } else { container.files.kept() },
+            dialect: match is_podman {
+                true => Dialect::PODMAN,
+                false => Dialect::of(&container.log_driver, major),
+            },
             seed: fastrand::u64(..),
         }
     }

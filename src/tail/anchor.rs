@@ -5,6 +5,7 @@
 //! in both, and by its payload: the parts of a line share a timestamp and may be
 //! equal (48 KiB of one letter are three equal records).
 
+use super::line::Dialect;
 use crate::docker::{Record, Stream};
 
 /// Identity of a record.
@@ -99,13 +100,17 @@ pub(crate) fn index(stream: Stream) -> usize {
 /// record of the stream with another timestamp, or the read is the whole log. An
 /// anchor that ends its line needs no place: the parts before it have no newline,
 /// and no other line of the stream has its stamp. Without that, the only stderr
-/// line of a long stdout log could be found by reading the whole log alone.
+/// line of a long stdout log could be found by reading the whole log alone. Where
+/// lines share stamps this does not hold; but there both streams are stamped as they
+/// are stored, so that any record of an earlier stamp is before the group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finder {
     anchor: Anchor,
     group_start_seen: bool,
     place: u32,
     unproven: bool,
+    /// Whether other lines of its stream may have its stamp.
+    loose: bool,
 }
 
 impl Finder {
@@ -115,11 +120,21 @@ impl Finder {
             group_start_seen: whole_log,
             place: 0,
             unproven: false,
+            loose: false,
+        }
+    }
+
+    /// The same in a log of this dialect.
+    pub(crate) fn among(self, dialect: Dialect) -> Self {
+        Self {
+            loose: dialect.stamps_are_loose,
+            ..self
         }
     }
 
     /// Whether `record` is the anchor.
     pub(crate) fn is_at(&mut self, record: &Record) -> bool {
+        self.group_start_seen |= self.loose && record.time < self.anchor.time;
         if record.stream != self.anchor.stream {
             return false;
         }
@@ -140,7 +155,7 @@ impl Finder {
             true => place == self.anchor.ordinal,
             false => {
                 self.unproven = true;
-                self.anchor.ends_line
+                self.anchor.ends_line && !self.loose
             }
         }
     }
@@ -148,7 +163,8 @@ impl Finder {
     /// Whether `record` may be the anchor, and what was read before it does not
     /// show whether it is.
     pub(crate) fn is_in_doubt(&self, record: &Record) -> bool {
-        !self.group_start_seen && !self.anchor.ends_line && self.anchor.is_like(record)
+        let alone = self.anchor.ends_line && !self.loose;
+        !self.group_start_seen && !alone && self.anchor.is_like(record)
     }
 
     /// Whether an equal record was seen whose place could not be proven.
@@ -229,6 +245,18 @@ mod tests {
         let out = |time| record(Stream::Stdout, time, "out\n");
         let records = [out(4), only, out(6)];
         assert_eq!(found(anchors(&records)[1], &records, false), Some(1));
+    }
+
+    #[test]
+    fn equal_lines_of_one_stamp_are_told_apart_where_stamps_are_loose() {
+        let records = [1, 2, 2, 2].map(|time| record(Stream::Stdout, time, "x\n"));
+        let last = anchors(&records)[3];
+        let journald = Dialect::of("journald", 29);
+        let found = |records: &[Record]| {
+            let mut finder = Finder::new(last, false).among(journald);
+            records.iter().position(|r| finder.is_at(r))
+        };
+        assert_eq!((found(&records), found(&records[1..])), (Some(3), None));
     }
 
     #[test]

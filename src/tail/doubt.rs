@@ -104,7 +104,7 @@ impl Doubt {
         self.ids.push_back(id(record));
         let begins = tracker
             .last_of(record.stream)
-            .is_some_and(|last| last.ends_line || last.time != record.time);
+            .is_some_and(|last| joiner.dialect().begins_line(&last, record));
         self.latest = begins.then(|| latest_before(record));
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::anchor::index;
+use super::anchor::{Anchor, index};
 use crate::docker::{PART_BYTES, Record, Stream};
 
 /// A whole line: what clients get.
@@ -28,17 +28,47 @@ pub struct Dialect {
     /// A part shorter than 16 KiB is the last of its line although it has no
     /// `\n`: `local` before engine 23. Source: moby 990b0e28ba.
     pub short_part_ends_line: bool,
-    /// Lines of one stream can share a stamp: journald keeps microseconds.
-    pub stamps_repeat: bool,
+    /// Records of one stream can share a stamp whatever lines they belong to, and
+    /// the parts of a line have stamps of their own, so that only a `\n` ends it:
+    /// journald keeps microseconds of each part, Podman's conmon the time of each
+    /// read.
+    pub stamps_are_loose: bool,
+    /// `tail` counts whole lines and not records. Source: podman
+    /// `libpod/logs/log.go`.
+    pub tail_counts_lines: bool,
 }
 
 impl Dialect {
-    /// The dialect of a driver of an engine of this major version.
+    /// Every driver of Podman.
+    pub const PODMAN: Self = Self {
+        short_part_ends_line: false,
+        stamps_are_loose: true,
+        tail_counts_lines: true,
+    };
+
+    /// The dialect of a driver of a Docker engine of this major version.
     pub fn of(driver: &str, engine_major: u32) -> Self {
         Self {
             short_part_ends_line: driver == "local" && (1..23).contains(&engine_major),
-            stamps_repeat: driver == "journald",
+            stamps_are_loose: driver == "journald",
+            tail_counts_lines: false,
         }
+    }
+
+    /// Whether `record` begins a line, as its stream's record before it was `last`.
+    pub(crate) fn begins_line(self, last: &Anchor, record: &Record) -> bool {
+        last.ends_line || (!self.stamps_are_loose && last.time != record.time)
+    }
+
+    /// Whether it does, and is the first of its stamp: from here on lines are whole
+    /// and their places known.
+    pub(crate) fn begins_group(self, last: &Anchor, record: &Record) -> bool {
+        last.time != record.time && self.begins_line(last, record)
+    }
+
+    /// How much of a `tail` a record is.
+    pub(crate) fn counted(self, record: &Record) -> u32 {
+        u32::from(!self.tail_counts_lines || record.ends_line())
     }
 }
 
@@ -73,13 +103,16 @@ impl Joiner {
         }
     }
 
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Takes the next record in file order; emits the lines it completes.
     pub fn push(&mut self, record: Record, emit: &mut impl FnMut(Entry)) {
         let slot = index(record.stream);
-        if self.open[slot]
-            .as_ref()
-            .is_some_and(|o| o.time != record.time)
-        {
+        let open = self.open[slot].as_ref();
+        let is_another = open.is_some_and(|open| open.time != record.time);
+        if is_another && !self.dialect.stamps_are_loose {
             self.close(record.stream, true, emit);
         }
         let newline = record.ends_line();
@@ -117,6 +150,13 @@ impl Joiner {
     /// Timestamp of a stream's open line.
     pub(crate) fn open_line(&self, slot: usize) -> Option<i64> {
         self.open[slot].as_ref().map(|open| open.time)
+    }
+
+    /// Forgets the lines that were not open at a place, which others have had.
+    pub(crate) fn keep_open(&mut self, open: OpenLines) {
+        for (held, open) in self.open.iter_mut().zip(open) {
+            held.take_if(|_| open.is_none());
+        }
     }
 
     /// Which lines are still open.
@@ -191,7 +231,8 @@ mod tests {
 
     const MODERN: Dialect = Dialect {
         short_part_ends_line: false,
-        stamps_repeat: false,
+        stamps_are_loose: false,
+        tail_counts_lines: false,
     };
 
     fn joined(joiner: &mut Joiner, records: &[(Stream, i64, &[u8])]) -> Vec<Entry> {
@@ -252,6 +293,23 @@ mod tests {
         assert_eq!(joined(&mut old, &records).len(), 1);
         let mut new = Joiner::new(1 << 20, Dialect::of("local", 23));
         assert_eq!(joined(&mut new, &records).len(), 0);
+    }
+
+    #[test]
+    fn where_stamps_are_loose_a_newline_alone_ends_a_line() {
+        let records: [(Stream, i64, &[u8]); 5] = [
+            (Stream::Stdout, 1, b"a"),
+            (Stream::Stdout, 2, b"b"),
+            (Stream::Stderr, 2, b"between\n"),
+            (Stream::Stdout, 2, b"c\n"),
+            (Stream::Stdout, 2, b"d\n"),
+        ];
+        for dialect in [Dialect::of("journald", 29), Dialect::PODMAN] {
+            let entries = joined(&mut Joiner::new(1 << 20, dialect), &records);
+            let told = entries.iter().map(|e| (&e.line[..], e.time, e.ordinal));
+            let expected = [(&b"between"[..], 2, 0), (b"abc", 1, 0), (b"d", 2, 0)];
+            assert_eq!(told.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

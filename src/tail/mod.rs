@@ -215,6 +215,9 @@ pub enum GapCause {
 
 /// stdout and stderr are stamped before they are ordered: 22 ms back were seen.
 const INVERSION: i64 = 1_000_000_000;
+/// Records read at most to learn whether a line began where a log is joined, if no
+/// stamp tells.
+const MAX_ORIENTATION: u32 = 4_096;
 /// The smallest window: a rotation's overlap, a snapshot's first guess.
 const WINDOW: u32 = 64;
 /// Whether a snapshot of the last `want` records that brought `seen` is the whole

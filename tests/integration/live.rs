@@ -20,7 +20,7 @@ async fn write_through_a_rotation(server: &Server, web: &Container, written: &mu
     .await;
 }
 
-async fn twenty_rotations_of(driver: Driver, engine: Engine) {
+pub(crate) async fn twenty_rotations_of(driver: Driver, engine: Engine) {
     let sim = engine_of(engine);
     let web = sim.container("web").driver(driver).run();
     let server = Server::start_with(&sim, &["--rotation=100ms"]).await;

@@ -16,6 +16,7 @@ mod catch_ups;
 mod churn;
 mod cost;
 mod counts;
+mod drivers;
 mod engines;
 mod fan_out;
 mod filters;

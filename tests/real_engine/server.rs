@@ -19,6 +19,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::engine::Dockerd;
@@ -96,6 +98,19 @@ impl Server {
         opened(self.client().await, request).await
     }
 
+    /// Why a stream is refused; waits until the engine has been listed and has the containers.
+    pub(crate) async fn refusal(&self, request: proto::StreamLogsRequest) -> tonic::Status {
+        let mut client = self.client().await;
+        for _ in 0..3_000 {
+            match client.stream_logs(request.clone()).await {
+                Ok(_) => panic!("it is served"),
+                Err(status) if is_early(&status) => sleep(Duration::from_millis(20)).await,
+                Err(status) => return status,
+            }
+        }
+        panic!("never listed");
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -135,6 +150,11 @@ impl Drop for Server {
     }
 }
 
+/// Whether nothing is known of the engine or of the container yet.
+fn is_early(status: &tonic::Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::NotFound)
+}
+
 /// Opens a stream, as soon as the engine has been listed and has the containers: a lost event is made up for by the next
 /// list, 30 s later.
 async fn opened(
@@ -147,7 +167,7 @@ async fn opened(
             Ok(stream) => return stream.into_inner(),
             Err(status) => last = Some(status),
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
     panic!("not served: {last:?}");
 }

@@ -67,7 +67,7 @@ impl History {
         let from_proven = proven.filter(|(_, before)| lines - before >= wanted);
         let (tail, finder, before) = match (from_proven, *first) {
             (Some((anchor, before)), _) => {
-                let finder = Finder::new(anchor, false);
+                let finder = Finder::new(anchor, false).among(self.dialect);
                 (Tail::Last(window), finder, before)
             }
             (None, Some(first)) if whole => (Tail::All, Finder::new(first, true), 0),

@@ -5,6 +5,7 @@
 //! O(N). `since` is never sent to the engine: it decodes the whole log, and old
 //! engines lose lines with it.
 
+mod check;
 mod count;
 mod pass;
 mod stretch;
@@ -15,7 +16,8 @@ use super::line::{Dialect, Joiner};
 use super::live::Settings;
 use super::{Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush};
 use crate::docker::{Record, Tail};
-use pass::{Check, OpenLines, Pass, Stage};
+use check::{Check, OpenLines};
+use pass::{Pass, Stage};
 pub use stretch::{From, Until};
 
 /// Records read beyond the lines asked for: lines of several parts, and what is
@@ -128,9 +130,9 @@ impl History {
         let tail = if from_start { Tail::All } else { tail };
         let whole = tail == Tail::All;
         let stage = Stage::Find {
-            check: Check::new(position, whole),
-            finder: Finder::new(anchor, whole),
-            lines: OpenLines::new(position.open, whole && self.complete),
+            check: Check::new(position, whole, self.dialect),
+            finder: Finder::new(anchor, whole).among(self.dialect),
+            lines: OpenLines::new(position.open, whole && self.complete, self.dialect),
         };
         self.read(tail, stage)
     }
@@ -166,8 +168,9 @@ impl History {
     }
 
     fn read(&mut self, tail: Tail, stage: Stage) -> Next {
+        let whole = tail == Tail::All;
         let target = match self.until {
-            Until::Anchor(anchor) => Some(Finder::new(anchor, tail == Tail::All)),
+            Until::Anchor(anchor) => Some(Finder::new(anchor, whole).among(self.dialect)),
             Until::End => None,
         };
         let joiner = Joiner::new(self.max_line, self.dialect);
@@ -176,7 +179,7 @@ impl History {
     }
 
     fn on_record(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
-        self.pass.seen = self.pass.seen.saturating_add(1);
+        self.pass.seen = (self.pass.seen).saturating_add(self.dialect.counted(&record));
         if self.pass.past_target {
             return Next::More;
         }
@@ -212,6 +215,7 @@ impl History {
                     pass.stage = Stage::Size;
                     return Next::More;
                 }
+                pass.joiner.keep_open(lines.times);
                 for time in lines.torn().map(Some).filter(|_| !self.ours) {
                     let torn = Gap::possible(GapCause::RotatedOut, time, time);
                     out.push(Delivery::Gap(torn));

@@ -4,9 +4,9 @@
 //! so what it shows of a line or a place counts only as far as it is proven.
 
 use super::super::anchor::{Anchor, Finder, Tracker, index};
-use super::super::bounds::{Behind, between, earliest_behind};
-use super::super::line::{Entry, Joiner, OpenLines as Times};
-use super::super::{Delivery, Gap, GapCause, INVERSION, Position, Verified};
+use super::super::line::{Entry, Joiner};
+use super::super::{Delivery, Gap, GapCause, INVERSION, MAX_ORIENTATION, Position};
+use super::check::{Check, OpenLines};
 use crate::docker::{Record, Tail};
 
 /// Lines that `tail_lines` may hold before it reads a second time, in bytes.
@@ -21,6 +21,8 @@ pub(super) struct Pass {
     pub(super) target: Option<Finder>,
     /// Behind the target only the window's size still matters.
     pub(super) past_target: bool,
+    /// Stamp of the window's first record.
+    pub(super) begins: Option<i64>,
     /// The oldest stamp of a line that began in the window.
     pub(super) oldest: Option<i64>,
     /// Whether each stream's last line may have begun before the window.
@@ -77,122 +79,6 @@ pub(super) enum Stage {
     Size,
 }
 
-/// The parts of lines that were open at a position, read again.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct OpenLines {
-    times: Times,
-    /// Whether the line's first part must have been read: another stamp was seen.
-    starts: [bool; 3],
-}
-
-impl OpenLines {
-    /// `complete`: the read holds every record that ever was in the log.
-    pub(super) fn new(times: Times, complete: bool) -> Self {
-        let starts = [complete; 3];
-        Self { times, starts }
-    }
-
-    pub(super) fn is_part(&mut self, record: &Record) -> bool {
-        let slot = index(record.stream);
-        let part = self.times[slot] == Some(record.time);
-        self.starts[slot] |= !part;
-        part
-    }
-
-    /// Stamps of the lines whose first parts may be deleted.
-    pub(super) fn torn(&self) -> impl Iterator<Item = i64> {
-        let torn = (0..3).filter(|slot| !self.starts[*slot]);
-        torn.filter_map(|slot| self.times[slot])
-    }
-}
-
-/// Whether as many records are stored behind the last verified one as were
-/// delivered: a live stream may have skipped some.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Check {
-    finder: Option<Finder>,
-    delivered: u32,
-    /// Nothing behind the verified one is stamped earlier, if that is known.
-    after: Option<i64>,
-    /// The earliest and latest stamp of what is stored behind it, or left of that.
-    stamps: Option<(i64, i64)>,
-    left: Behind,
-    /// Records behind the verified one; `None`: it has not come.
-    stored: Option<u32>,
-    /// Whether each of them is a whole line.
-    lines_only: bool,
-}
-
-impl Check {
-    /// `None`: everything up to there is verified.
-    pub(super) fn new(position: Position, whole_log: bool) -> Option<Self> {
-        let Verified { anchor, count } = position.verified?;
-        Some(Self {
-            finder: anchor.map(|anchor| Finder::new(anchor, whole_log)),
-            delivered: count,
-            after: anchor.map(|anchor| earliest_behind(anchor, position.open)),
-            stamps: None,
-            left: Behind::default(),
-            stored: anchor.is_none().then_some(0),
-            lines_only: true,
-        })
-    }
-
-    pub(super) fn count(&mut self, record: &Record) {
-        let time = record.time;
-        let (low, high) = self.stamps.unwrap_or((time, time));
-        self.stamps = Some((low.min(time), high.max(time)));
-        self.left.push(record);
-        match (&mut self.stored, &mut self.finder) {
-            (Some(stored), _) => {
-                *stored = stored.saturating_add(1);
-                self.lines_only &= record.ends_line();
-            }
-            (None, Some(finder)) => {
-                if finder.is_at(record) {
-                    (self.stored, self.stamps) = (Some(0), None);
-                }
-            }
-            (None, None) => {}
-        }
-    }
-
-    /// Whether the window shows it.
-    pub(super) fn is_done(&self) -> bool {
-        self.stored.is_some()
-    }
-
-    /// What may be missing before the record read last.
-    pub(super) fn gap(&self) -> Option<Gap> {
-        // A log's beginning is never known to be still there.
-        let Some(stored) = self.stored.filter(|_| self.finder.is_some()) else {
-            return Some(self.lost());
-        };
-        if stored == self.delivered {
-            return None;
-        }
-        // All is stored, what was skipped, too.
-        let (after, before) = self.stamps.unzip();
-        let mut gap = Gap::possible(GapCause::EngineSkip, after, before);
-        if stored > self.delivered {
-            gap.certain = true;
-            let skipped = u64::from(stored - self.delivered);
-            gap.missing = self.lines_only.then_some(skipped);
-        }
-        Some(gap)
-    }
-
-    /// What was skipped may be deleted by now, or be among what is left.
-    pub(super) fn lost(&self) -> Gap {
-        let (mut after, mut before) = between(self.after, self.left.latest_before());
-        if let Some((low, high)) = self.stamps {
-            after = after.map(|after| after.min(low));
-            before = before.map(|before| before.max(high));
-        }
-        Gap::possible(GapCause::EngineSkip, after, before)
-    }
-}
-
 impl Pass {
     pub(super) fn new(tail: Tail, stage: Stage, target: Option<Finder>, joiner: Joiner) -> Self {
         Self {
@@ -201,6 +87,7 @@ impl Pass {
             stage,
             target,
             past_target: false,
+            begins: None,
             oldest: None,
             torn: [false; 3],
             joiner,
@@ -235,7 +122,9 @@ impl Pass {
         let group = self.tracker.last_of(record.stream);
         let was_torn = group.filter(|_| self.torn[slot]).map(|last| last.time);
         self.note_age(record);
-        let is_torn = self.torn[slot].then_some(record.time);
+        let loose = self.joiner.dialect().stamps_are_loose;
+        let line = self.joiner.open_line(slot).filter(|_| loose);
+        let is_torn = self.torn[slot].then_some(line.unwrap_or(record.time));
         let is_proven = group.is_some_and(|last| last.time != record.time);
         let anchor = self.tracker.push(record);
         if let Stage::Count {
@@ -297,13 +186,15 @@ impl Pass {
     /// Notes which lines began in the window: the first record of each stream
     /// may continue one, so it proves nothing.
     fn note_age(&mut self, record: &Record) {
+        self.begins.get_or_insert(record.time);
         let last = self.tracker.last_of(record.stream);
+        let dialect = self.joiner.dialect();
         let slot = index(record.stream);
         self.torn[slot] = match last {
             None => !self.began_here(record.time),
-            Some(last) => self.torn[slot] && last.time == record.time,
+            Some(last) => self.torn[slot] && !dialect.begins_group(&last, record),
         };
-        if last.is_some_and(|l| l.ends_line || l.time != record.time) {
+        if last.is_some_and(|last| dialect.begins_line(&last, record)) {
             let oldest = self.oldest.map_or(record.time, |t| t.min(record.time));
             self.oldest = Some(oldest);
             if let Stage::Since {
@@ -318,15 +209,24 @@ impl Pass {
     }
 
     /// Whether a line of this stamp can only have begun in the window: its first
-    /// part is not far from where its stamp says.
+    /// part is not far from where its stamp says. Where it says nothing, a line
+    /// begun so far back comes without its beginning.
     fn began_here(&self, time: i64) -> bool {
         let before = time.saturating_sub(INVERSION);
-        self.tail == Tail::All || self.oldest.is_some_and(|oldest| oldest < before)
+        let is_here = match self.joiner.dialect().stamps_are_loose {
+            true => self.seen > MAX_ORIENTATION,
+            false => self.oldest.is_some_and(|oldest| oldest < before),
+        };
+        self.tail == Tail::All || is_here
     }
 
     /// Whether the place of the last record among its likes is known.
     pub(super) fn is_placed(&self) -> bool {
-        let is_placed = |last: Anchor| last.ends_line || !self.torn[index(last.stream)];
+        let loose = self.joiner.dialect().stamps_are_loose;
+        let is_placed = |last: Anchor| match loose {
+            true => self.begins < Some(last.time),
+            false => last.ends_line || !self.torn[index(last.stream)],
+        };
         self.tail == Tail::All || self.tracker.anchor().is_none_or(is_placed)
     }
 

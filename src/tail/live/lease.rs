@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::super::anchor::{Anchor, index};
+use super::super::line::Dialect;
 use super::super::{Delivery, Next, Verified, WIDEN, WINDOW};
 use super::{Live, Phase, SEEK_SILENCE};
 use crate::docker::{Record, Tail};
@@ -28,14 +29,14 @@ impl Live {
         let Phase::Seek { search, left } = &mut self.phase else {
             return Next::More;
         };
-        *left -= 1;
+        let is_over = spend(left, self.settings.dialect, record);
         let (left, found, at) = (*left, search.is_at(record), search.at);
         if !found {
             self.deadline = Some(now + self.seek_silence);
-            return if left == 0 { self.missed() } else { Next::More };
+            return if is_over { self.missed() } else { Next::More };
         }
         match self.doubt.walk(at) {
-            Some(_) if left == 0 => return self.missed(),
+            Some(_) if is_over => return self.missed(),
             Some(walk) => {
                 let walk = Box::new(walk);
                 self.enter(Phase::Compare { walk, left }, Some(now + self.seek_silence));
@@ -55,11 +56,11 @@ impl Live {
         let Phase::Compare { walk, left } = &mut self.phase else {
             return Next::More;
         };
-        *left -= 1;
+        let is_over = spend(left, self.settings.dialect, &record);
         let left = *left;
         walk.step(record, &mut self.doubt, self.taken, out);
         if self.doubt.pending() > 0 {
-            if left == 0 {
+            if is_over {
                 return self.missed();
             }
             self.deadline = Some(now + self.seek_silence);
@@ -89,9 +90,11 @@ impl Live {
         now: Duration,
         out: &mut Vec<Delivery>,
     ) -> Next {
+        let dialect = self.settings.dialect;
+        let loose = dialect.stamps_are_loose;
         let goes_back = match self.tracker.last_of(record.stream) {
             Some(last) => {
-                let repeats = last.ends_line && !self.settings.dialect.stamps_repeat;
+                let repeats = last.ends_line && !loose;
                 record.time < last.time || (record.time == last.time && repeats)
             }
             // A stream without a record where the log was joined may have some
@@ -104,7 +107,7 @@ impl Live {
         // A line that another follows without its end: was the end skipped?
         let slot = index(record.stream);
         let open = self.joiner.open_line(slot);
-        let breaks_line = open.is_some_and(|time| time != record.time);
+        let breaks_line = !loose && open.is_some_and(|time| time != record.time);
         if goes_back {
             out.push(Delivery::Replaced);
             return self.resync();
@@ -119,15 +122,17 @@ impl Live {
             return self.resync();
         }
         self.doubt.take(&record, &self.tracker, &self.joiner);
+        let counted = dialect.counted(&record);
         self.deliver(record, out);
         let left = match self.phase {
             Phase::Read { left, .. } => left,
             _ => None,
         };
-        if left == Some(1) {
+        let left = left.map(|left| left.saturating_sub(counted));
+        if left == Some(0) {
             out.push(Delivery::Verified);
         }
-        let left = left.filter(|left| *left > 1).map(|left| left - 1);
+        let left = left.filter(|left| *left > 0);
         self.phase = Phase::Read {
             fresh: true,
             suspect: false,
@@ -206,10 +211,15 @@ impl Live {
             self.read(None, now);
             return Next::Lease(Tail::All);
         };
-        let left = self.overlap.max(self.window());
-        let search = self.search(anchor, false);
+        // No other lease shows the place of a record among the log's first.
+        let whole = self.unplaced == Some(anchor);
+        let (left, tail) = match self.overlap.max(self.window()) {
+            _ if whole => (u32::MAX, Tail::All),
+            left => (left, Tail::Last(left)),
+        };
+        let search = self.search(anchor, whole);
         self.enter(Phase::Seek { search, left }, Some(now + self.seek_silence));
-        Next::Lease(Tail::Last(left))
+        Next::Lease(tail)
     }
 
     pub(super) fn read(&mut self, left: Option<u32>, now: Duration) {
@@ -237,11 +247,20 @@ impl Live {
     }
 }
 
+/// Counts a record of a lease's overlap; whether the overlap is behind it.
+fn spend(left: &mut u32, dialect: Dialect, record: &Record) -> bool {
+    let counted = dialect.counted(record);
+    // Where lines are counted, one that is open comes behind all of them.
+    let is_over = dialect.tail_counts_lines && *left < counted;
+    *left = left.saturating_sub(counted);
+    is_over || (!dialect.tail_counts_lines && *left == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Settings;
     use super::*;
-    use crate::tail::{Dialect, Skips};
+    use crate::tail::Skips;
 
     #[test]
     fn leases_live_up_to_a_tenth_longer_or_shorter_each_by_itself() {

@@ -12,17 +12,17 @@ mod spin;
 
 use std::time::Duration;
 
-use super::anchor::{Tracker, index};
+use super::anchor::{Anchor, Tracker, index};
 use super::doubt::{Doubt, Skips, Walk};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, GapCause, Next, Position, WIDEN, WINDOW, flush, is_whole};
+use super::{
+    Delivery, Event, Gap, GapCause, MAX_ORIENTATION, Next, Position, WIDEN, WINDOW, flush, is_whole,
+};
 use crate::docker::{Record, Stream, Tail};
 use resync::{Pass, Search};
 
 /// A lease silent for so long before its anchor came will not bring it.
 const SEEK_SILENCE: Duration = Duration::from_millis(250);
-/// Records read to learn about lines open where a log is joined.
-const MAX_ORIENTATION: u32 = 4_096;
 
 /// How a log is read.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +63,8 @@ pub struct Live {
     taken: u64,
     /// Hashes of the parts of each stream's open line.
     parts: [Vec<u64>; 3],
+    /// A record of a short log whose place the whole of it alone shows.
+    unplaced: Option<Anchor>,
     /// The last lease stood still.
     stalled: bool,
     /// What the engine said of a log that it could not read, since the last lease
@@ -128,6 +130,7 @@ impl Live {
             doubt: Doubt::new(settings.skips),
             taken: 0,
             parts: [const { Vec::new() }; 3],
+            unplaced: None,
             stalled: false,
             words: None,
             spins: 0,
@@ -214,9 +217,11 @@ impl Live {
     pub(crate) fn take(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match &mut self.phase {
             Phase::Orient { seen, starts, .. } => {
-                *seen += 1;
+                let dialect = self.settings.dialect;
+                *seen += dialect.counted(&record);
                 let last = self.tracker.last_of(record.stream);
-                starts[index(record.stream)] |= last.is_some_and(|last| last.time != record.time);
+                starts[index(record.stream)] |=
+                    last.is_some_and(|last| dialect.begins_group(&last, &record));
                 self.doubt.count(&record);
                 self.tracker.push(&record);
                 self.joiner.push(record, &mut |_| ());
@@ -263,8 +268,9 @@ impl Live {
             Some(_) => &[Stream::Tty][..],
             None => &[Stream::Stdout, Stream::Stderr],
         };
+        let loose = self.settings.dialect.stamps_are_loose;
         let worth = |stream: &Stream| match self.tracker.last_of(*stream) {
-            Some(last) if last.ends_line || starts[index(*stream)] => WINDOW,
+            Some(last) if starts[index(*stream)] || last.ends_line && !loose => WINDOW,
             Some(_) => MAX_ORIENTATION,
             None => self.settings.orientation,
         };

@@ -71,7 +71,7 @@ impl Live {
         let Phase::Resync { seen, pass, .. } = &mut self.phase else {
             return Next::More;
         };
-        *seen = seen.saturating_add(1);
+        *seen = seen.saturating_add(self.settings.dialect.counted(&record));
         match pass {
             Pass::Find(search) => {
                 if search.is_at(&record) {
@@ -168,9 +168,10 @@ impl Live {
             Some(verified) => verified.anchor,
             None => Some(at),
         };
+        let dialect = self.settings.dialect;
         Search {
-            base: base.map(|base| Finder::new(base, whole)),
-            at: Finder::new(at, whole),
+            base: base.map(|base| Finder::new(base, whole).among(dialect)),
+            at: Finder::new(at, whole).among(dialect),
             at_seen: false,
             oldest: None,
             stored: Behind::default(),
@@ -187,7 +188,10 @@ impl Live {
             (Tail::Last(want), None) if seen >= want => {
                 self.find(Tail::Last(want.saturating_mul(WIDEN)))
             }
-            (Tail::Last(_), _) if search.saw_likeness() => self.find(Tail::All),
+            (Tail::Last(_), _) if search.saw_likeness() => {
+                self.unplaced = self.tracker.anchor();
+                self.find(Tail::All)
+            }
             // It brought less than it was asked for, which is no proof.
             (Tail::Last(_), None) => self.find(Tail::All),
             (_, Some(oldest)) => {

@@ -73,13 +73,13 @@ pub(super) struct Driver {
 }
 
 /// How the model's logs are read.
-pub(super) fn settings(seed: u64) -> Settings {
+pub(super) fn settings(seed: u64, dialect: Dialect) -> Settings {
     Settings {
         // Wide: the model's quiet streams are known, too.
         orientation: 4_096,
         rotation: Duration::from_secs(30),
         max_line: MAX_LINE,
-        dialect: Dialect::default(),
+        dialect,
         skips: Skips::Anywhere,
         kept: 0,
         seed,
@@ -88,7 +88,7 @@ pub(super) fn settings(seed: u64) -> Settings {
 
 impl Driver {
     pub(super) fn new(log: Log, seed: u64) -> Self {
-        let (live, next) = Live::new(settings(seed));
+        let (live, next) = Live::new(settings(seed, log.dialect()));
         let mut driver = Self {
             log,
             live,

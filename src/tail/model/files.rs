@@ -83,7 +83,8 @@ impl Driver {
         let last = of_stream
             .find(|r| r.stream == record.stream)
             .expect("itself");
-        let repeats = record.time == last.time && last.ends_line();
+        let loose = self.log.dialect().stamps_are_loose;
+        let repeats = record.time == last.time && last.ends_line() && !loose;
         let seen = record.time <= newest.time && (record.time < last.time || repeats);
         let between = [back, *at]
             .into_iter()

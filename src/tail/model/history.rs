@@ -5,9 +5,10 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::log::{Log, MS, Span, writes};
+use super::log::{Log, MS, Span, Store, stores};
 use super::op::{Op, past};
 use super::reading::{Reading, Start, lines, starts};
+use super::write::writes;
 use super::{Verdict, check, equal, same, written};
 use crate::docker::{Stream, Tail};
 use crate::tail::{Delivery, From, Until};
@@ -15,7 +16,7 @@ use crate::tail::{Delivery, From, Until};
 /// A log, a stretch of it, and what happens while that is read.
 #[derive(Debug, Clone)]
 struct Case {
-    tty: bool,
+    store: Store,
     before: Vec<Op>,
     deleted: Option<Index>,
     start: (u32, Index, i64),
@@ -34,10 +35,10 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => Just(Op::Break),
     ];
     let meanwhile = prop::collection::vec(meanwhile, 0..20);
-    let log = (prop::bool::weighted(0.2), past(), deleted);
+    let log = (stores(), past(), deleted);
     (log, starts(), target, meanwhile).prop_map(
-        |((tty, before, deleted), start, target, meanwhile)| Case {
-            tty,
+        |((store, before, deleted), start, target, meanwhile)| Case {
+            store,
             before,
             deleted,
             start,
@@ -50,7 +51,7 @@ fn cases() -> impl Strategy<Value = Case> {
 impl Case {
     /// The log, the stretch's start and its target.
     fn begin(&self) -> Option<(Log, Start, Option<usize>)> {
-        let mut log = written(self.tty, &self.before);
+        let mut log = written(self.store, &self.before);
         if log.end() == 0 {
             return None;
         }
@@ -154,7 +155,7 @@ fn history_hands_on_the_last_lines_however_long_they_are() {
             // seen, so without them.
             before.retain(|op| !matches!(op, Op::Exit));
             behind.retain(|op| !matches!(op, Op::Exit));
-            let mut log = written(false, &before);
+            let mut log = written(Store::Files, &before);
             log.running = true;
             Op::Fat(fat).write_to(&mut log);
             behind.iter().for_each(|op| op.write_to(&mut log));

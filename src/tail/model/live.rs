@@ -5,7 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 
 use super::driver::{Driver, Segment};
-use super::log::Span;
+use super::log::{Line, Span, Store, stores};
 use super::op::{Op, op, past};
 use super::paths::Paths;
 use super::reading::{Reading, Start, lines, starts};
@@ -15,12 +15,8 @@ use crate::tail::{Delivery, From, Until};
 
 pub(super) const OPS: usize = 60;
 
-pub(super) fn scripts() -> impl Strategy<Value = (bool, Vec<Op>, Vec<Op>)> {
-    (
-        prop::bool::weighted(0.2),
-        past(),
-        prop::collection::vec(op(), 1..OPS),
-    )
+pub(super) fn scripts() -> impl Strategy<Value = (Store, Vec<Op>, Vec<Op>)> {
+    (stores(), past(), prop::collection::vec(op(), 1..OPS))
 }
 
 pub(super) fn hands_on_every_line_once(driver: &Driver) -> Verdict {
@@ -67,15 +63,28 @@ fn without_late(
         expected.remove(at);
     }
     let timely = lines(timely);
-    let missing = |span: &Span| skipped(span) && !timely.contains(&span.line);
-    if expected.iter().any(missing) {
-        let told = part
-            .iter()
-            .any(|delivery| matches!(delivery, Delivery::Gap(_)));
-        let ended = driver.segments.len() > 1;
-        prop_assert!(told || ended, "skipped, and nobody was told");
-        expected.retain(|span| !missing(span));
+    // A journal may hold equal lines.
+    let came = |line: &Line| timely.iter().filter(|came| *came == line).count();
+    let is_missing = |expected: &[Span], at: usize| {
+        let line = &expected[at].line;
+        let stored = expected.iter().filter(|span| span.line == *line).count();
+        skipped(&expected[at]) && stored > came(line)
+    };
+    let all = expected.len();
+    for at in (0..all).rev() {
+        if is_missing(&expected, at) {
+            expected.remove(at);
+        }
     }
+    let missing = all - expected.len();
+    let told = part
+        .iter()
+        .any(|delivery| matches!(delivery, Delivery::Gap(_)));
+    let ended = driver.segments.len() > 1;
+    prop_assert!(
+        missing == 0 || told || ended,
+        "skipped, and nobody was told"
+    );
     Ok(expected)
 }
 
@@ -100,8 +109,8 @@ fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
     let histories = check(
         12_000,
         &(scripts(), any::<u64>()),
-        |((tty, before, script), seed)| {
-            let mut driver = Driver::new(written(tty, &before), seed);
+        |((store, before, script), seed)| {
+            let mut driver = Driver::new(written(store, &before), seed);
             script.iter().for_each(|op| driver.apply(op));
             driver.settle();
             let anchor = driver.live.position().anchor;
@@ -129,9 +138,9 @@ fn history_and_live_make_one_sequence() {
     check(
         2_000,
         &joins,
-        |((tty, before, mut script), start, joint, seed)| {
+        |((store, before, mut script), start, joint, seed)| {
             script.retain(|op| !matches!(op, Op::Delete(_) | Op::Empty | Op::Step | Op::Skip(_)));
-            let mut driver = Driver::new(written(tty, &before), seed);
+            let mut driver = Driver::new(written(store, &before), seed);
             let rest = script.split_off(joint.min(script.len()));
             script.iter().for_each(|op| driver.apply(op));
             let position = driver.live.position();

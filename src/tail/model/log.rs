@@ -1,100 +1,38 @@
 //! The engine's log as the tests know it: what was stored, what is retained.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::write::Write;
 use crate::docker::{Record, Stream, Tail};
 use crate::tail::anchor::index;
-use crate::tail::{Anchor, Position};
+use crate::tail::{Anchor, Dialect, Position};
 
 pub(super) const MS: i64 = 1_000_000;
+/// Stamps of a journal are so coarse that lines often share one.
+const COARSE: i64 = 5 * MS;
 
-/// One write of the container.
-#[derive(Clone)]
-pub(super) struct Write {
-    pub(super) stream: Stream,
-    /// Ends its line; otherwise a part is stored and the line stays open.
-    pub(super) newline: bool,
-    /// Few distinct texts, so that equal parts and equal lines are common.
-    text: &'static [u8],
-    /// How long after the write before it.
-    later: i64,
-    /// How long its stamp waited for the writer.
-    held: i64,
+/// How a container's output is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    /// Two streams; the parts of a line share its stamp, and no two lines do.
+    Files,
+    /// The same of one terminal.
+    Terminal,
+    /// Two streams in one order; stamps are loose. A line is over with its newline,
+    /// so no run ends without one here.
+    Journal,
 }
 
-impl fmt::Debug for Write {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.newline { "line" } else { "part" };
-        let text = String::from_utf8_lossy(&self.text[..self.text.len().min(2)]);
-        write!(
-            f,
-            "{:?} {kind} {text:?} +{} -{}",
-            self.stream, self.later, self.held
-        )
-    }
-}
-
-impl Write {
-    pub(super) fn line(stream: Stream) -> Self {
-        Self {
-            stream,
-            newline: true,
-            text: b"x",
-            later: MS,
-            held: 0,
-        }
-    }
-
-    pub(super) fn part(stream: Stream) -> Self {
-        Self {
-            newline: false,
-            ..Self::line(stream)
-        }
-    }
-
-    pub(super) fn after(mut self, later: i64) -> Self {
-        self.later = later;
-        self
-    }
-
-    /// A whole line, stamped as it is stored.
-    pub(super) fn plain(mut self) -> Self {
-        (self.newline, self.held) = (true, 0);
-        self.later = self.later.max(MS);
-        self
-    }
-
-    /// Its stamp is so much older than its place.
-    pub(super) fn held(mut self, held: i64) -> Self {
-        self.held = held;
-        self
-    }
-
-    pub(super) fn long(mut self) -> Self {
-        self.text = &[b'l'; 4_096];
-        self
-    }
-}
-
-pub(super) fn writes() -> impl Strategy<Value = Write> {
-    let stream = prop_oneof![3 => Just(Stream::Stdout), 1 => Just(Stream::Stderr)];
-    let text = prop_oneof![4 => Just(&b"x"[..]), 1 => Just(&b"yy"[..]), 1 => Just(&b""[..])];
-    let later = prop_oneof![8 => 0..20 * MS, 2 => 0..2_000 * MS, 1 => 0..60_000 * MS];
-    let held = prop_oneof![3 => Just(0), 1 => 0..30 * MS, 1 => 0..900 * MS];
-    (stream, prop::bool::weighted(0.75), text, later, held).prop_map(
-        |(stream, newline, text, later, held)| Write {
-            stream,
-            newline,
-            text,
-            later,
-            held,
-        },
-    )
+pub(super) fn stores() -> impl Strategy<Value = Store> {
+    prop_oneof![
+        3 => Just(Store::Files),
+        1 => Just(Store::Terminal),
+        2 => Just(Store::Journal),
+    ]
 }
 
 /// A line as clients shall get it.
@@ -125,28 +63,32 @@ pub(super) struct Log {
     /// Its end is not found, and a follow of it is deaf.
     pub(super) spins: bool,
     pub(super) running: bool,
-    pub(super) tty: bool,
+    pub(super) store: Store,
     /// How many records a tail brings less than it is asked for.
     pub(super) short: usize,
     clock: i64,
     last: [i64; 3],
-    open: [Option<i64>; 3],
+    /// First record of each stream's open line.
+    open: [Option<usize>; 3],
+    /// Of each record: the first one of its line.
+    firsts: Vec<usize>,
     groups: HashMap<(Stream, i64), Vec<usize>>,
     used: HashSet<(Stream, i64)>,
 }
 
 impl Log {
-    pub(super) fn new(tty: bool) -> Self {
+    pub(super) fn new(store: Store) -> Self {
         Self {
             records: Vec::new(),
             base: 0,
             spins: false,
             running: true,
-            tty,
+            store,
             short: 0,
             clock: 1_700_000_000_000 * MS,
             last: [0; 3],
             open: [None; 3],
+            firsts: Vec::new(),
             groups: HashMap::new(),
             used: HashSet::new(),
         }
@@ -158,14 +100,20 @@ impl Log {
 
     /// Stores what a running container writes.
     pub(super) fn write(&mut self, write: &Write) {
-        let stream = if self.tty { Stream::Tty } else { write.stream };
-        let slot = index(stream);
-        self.clock += write.later;
-        let time = match self.open[slot] {
-            Some(time) => time,
-            None => self.stamp(stream, self.clock - write.held),
+        let stream = match self.store {
+            Store::Terminal => Stream::Tty,
+            _ => write.stream,
         };
-        self.open[slot] = Some(time).filter(|_| !write.newline);
+        let (slot, at) = (index(stream), self.end());
+        self.clock += write.later;
+        let time = match (self.store, self.open[slot]) {
+            (Store::Journal, _) => self.coarse_stamp(stream),
+            (_, Some(first)) => self.records[first].time,
+            (_, None) => self.stamp(stream, self.clock - write.held),
+        };
+        let first = self.open[slot].unwrap_or(at);
+        self.firsts.push(first);
+        self.open[slot] = Some(first).filter(|_| !write.newline);
         // An empty part is never stored.
         let text = if write.text.is_empty() && !write.newline {
             b"z"
@@ -176,10 +124,7 @@ impl Log {
             true => Bytes::from([text, b"\n"].concat()),
             false => Bytes::from_static(text),
         };
-        self.groups
-            .entry((stream, time))
-            .or_default()
-            .push(self.records.len());
+        self.groups.entry((stream, time)).or_default().push(at);
         self.records.push(Record {
             stream,
             time,
@@ -198,6 +143,17 @@ impl Log {
         time
     }
 
+    /// One that its stream's record before may have, and no older one.
+    fn coarse_stamp(&mut self, stream: Stream) -> i64 {
+        let last = &mut self.last[index(stream)];
+        let mut time = self.clock / COARSE * COARSE;
+        while time != *last && !self.used.insert((stream, time)) {
+            time += COARSE;
+        }
+        *last = time;
+        time
+    }
+
     /// The host's clock is set back.
     pub(super) fn step_back(&mut self, by: i64) {
         self.clock -= by;
@@ -205,28 +161,32 @@ impl Log {
     }
 
     pub(super) fn exit(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if self.store == Store::Journal && self.open[index(stream)].is_some() {
+                self.write(&Write::line(stream));
+            }
+        }
         self.running = false;
         self.open = [None; 3];
     }
 
     /// Of a line only its end may be left: places among equal parts cannot be
-    /// told in a line whose beginning is deleted.
+    /// told in a line whose beginning is deleted. Of a journal, whole lines and
+    /// stamps are.
     pub(super) fn delete(&mut self, mut until: usize) {
         let kept = |until: usize| {
-            let stored = self.records[until..]
-                .iter()
-                .filter(|record| !record.ends_line());
-            let stored = stored.map(|record| (record.stream, record.time));
-            let streams = [Stream::Stdout, Stream::Stderr, Stream::Tty];
-            let open = streams.map(|stream| Some((stream, self.open[index(stream)]?)));
-            let lines = stored.chain(open.into_iter().flatten());
-            lines
-                .map(|line| self.groups[&line][0])
-                .min()
-                .filter(|first| *first < until)
+            let whole = |at: &usize| self.store == Store::Journal || !self.records[*at].ends_line();
+            let stored = (until..self.end()).filter(whole);
+            let stored = stored.map(|at| self.first_of(at));
+            let open = self.open.into_iter().flatten();
+            stored.chain(open).min().filter(|first| *first < until)
         };
         while let Some(first) = kept(until) {
             until = first;
+        }
+        if self.store == Store::Journal {
+            // None that is stored from here on has the stamp of one deleted.
+            self.clock += COARSE;
         }
         self.base = self.base.max(until);
     }
@@ -256,10 +216,9 @@ impl Log {
             .iter()
             .copied()
             .filter(|at| *at >= from && self.records[*at].ends_line() == anchor.ends_line);
-        let place = if anchor.ends_line {
-            0
-        } else {
-            anchor.ordinal as usize
+        let place = match anchor.ends_line && self.store != Store::Journal {
+            true => 0,
+            false => anchor.ordinal as usize,
         };
         let at = like
             .nth(place)
@@ -268,10 +227,22 @@ impl Log {
         at
     }
 
-    /// First record of the line of the record at `at`.
+    /// First record of the line and of the stamp of the record at `at`.
     pub(super) fn first_of(&self, at: usize) -> usize {
         let record = &self.records[at];
-        self.groups[&(record.stream, record.time)][0]
+        self.groups[&(record.stream, record.time)][0].min(self.firsts[at])
+    }
+
+    /// First record of its line.
+    pub(super) fn line_of(&self, at: usize) -> usize {
+        self.firsts[at]
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.store {
+            Store::Journal => Dialect::of("journald", 29),
+            Store::Files | Store::Terminal => Dialect::default(),
+        }
     }
 
     /// Whether no line has records before and behind.
@@ -287,8 +258,9 @@ impl Log {
             .iter()
             .filter(|i| **i < at && self.records[**i].ends_line() == record.ends_line());
         let mut open = [None; 3];
-        for record in &self.records[..=at] {
-            open[index(record.stream)] = Some(record.time).filter(|_| !record.ends_line());
+        for (record, first) in self.records[..=at].iter().zip(&self.firsts) {
+            let begun = self.records[*first].time;
+            open[index(record.stream)] = Some(begun).filter(|_| !record.ends_line());
         }
         let anchor = Some(Anchor {
             stream: record.stream,
@@ -305,22 +277,23 @@ impl Log {
     }
 
     /// Lines open behind the record at `at` of which nothing shows that they began
-    /// in what is retained: their streams have no earlier record.
+    /// in what is retained: their streams have no record of an earlier line.
     pub(super) fn torn_at(&self, at: usize) -> usize {
         let open = self.position(at).open.into_iter().enumerate();
         let torn = open.filter(|(slot, open)| {
-            let mut of_stream = self.records[self.base..=at].iter();
-            let earlier = of_stream.find(|record| index(record.stream) == *slot);
-            open.is_some() && earlier.is_none_or(|record| Some(record.time) == *open)
+            let mut of_stream =
+                (self.base..=at).filter(|at| index(self.records[*at].stream) == *slot);
+            let last = of_stream.clone().next_back();
+            let is_of_it = |at| last.is_some_and(|last| self.firsts[at] == self.firsts[last]);
+            open.is_some() && of_stream.all(is_of_it)
         });
         torn.count()
     }
 
-    /// The lines of these records, in order of their last record. A line is all
-    /// records of one stream and stamp: no need to join them one by one.
+    /// The lines of these records, in order of their last record.
     pub(super) fn lines(&self, range: Range<usize>) -> Vec<Span> {
         let mut spans: Vec<Span> = Vec::new();
-        let mut of_line: HashMap<(Stream, i64), usize> = HashMap::new();
+        let mut of_line: HashMap<usize, usize> = HashMap::new();
         for at in range {
             let Record {
                 stream,
@@ -328,7 +301,7 @@ impl Log {
                 payload,
             } = &self.records[at];
             let newline = payload.ends_with(b"\n");
-            let slot = *of_line.entry((*stream, *time)).or_insert_with(|| {
+            let slot = *of_line.entry(self.firsts[at]).or_insert_with(|| {
                 let (stream, time, text) = (*stream, *time, Vec::new());
                 let line = Line {
                     stream,

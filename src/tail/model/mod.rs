@@ -7,6 +7,7 @@ mod driver;
 mod files;
 mod gaps;
 mod history;
+mod journal;
 mod live;
 mod log;
 mod op;
@@ -17,11 +18,12 @@ mod regressions;
 mod resume;
 mod traffic;
 mod validator;
+mod write;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use self::log::{Line, Log, Span};
+use self::log::{Line, Log, Span, Store};
 use self::op::Op;
 use self::reading::lines;
 use super::Delivery;
@@ -58,8 +60,8 @@ fn took_each_path(histories: u64, reached: &impl std::fmt::Debug, least: u64) {
 }
 
 /// A log that was written before anybody read it.
-fn written(tty: bool, before: &[Op]) -> Log {
-    let mut log = Log::new(tty);
+fn written(store: Store, before: &[Op]) -> Log {
+    let mut log = Log::new(store);
     before.iter().for_each(|op| op.write_to(&mut log));
     log
 }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::log::{Log, Write, writes};
+use super::log::Log;
+use super::write::{Write, writes};
 use crate::docker::Stream;
 
 /// What happens to a container, its log and the reads of it.

@@ -26,7 +26,7 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn new(from: From, until: Until, log: &Log) -> Self {
-        let (history, next) = History::new(from, until, &settings(0));
+        let (history, next) = History::new(from, until, &settings(0, log.dialect()));
         let mut reading = Self {
             history,
             delivered: Vec::new(),

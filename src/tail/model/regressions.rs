@@ -2,10 +2,11 @@
 
 use super::driver::Driver;
 use super::live::hands_on_every_line_once;
-use super::log::{Log, MS, Write};
+use super::log::{Log, MS, Store};
 use super::op::Op;
 use super::reading::{Reading, Start, lines};
 use super::same;
+use super::write::Write;
 use crate::docker::{Stream, Tail};
 use crate::tail::{Delivery, From, Gap, GapCause, Until};
 
@@ -13,7 +14,7 @@ const OUT: Stream = Stream::Stdout;
 const ERR: Stream = Stream::Stderr;
 
 fn log(ops: &[Op]) -> Log {
-    let mut log = Log::new(false);
+    let mut log = Log::new(Store::Files);
     ops.iter().for_each(|op| op.write_to(&mut log));
     log
 }

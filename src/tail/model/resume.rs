@@ -77,8 +77,8 @@ fn what_is_cut_anywhere_and_resumed_is_what_an_uncut_run_is() {
     let histories = check(
         6_000,
         &cuts,
-        |((tty, before, mut script), kill, second, seed)| {
-            let mut driver = Driver::new(written(tty, &before), seed);
+        |((store, before, mut script), kill, second, seed)| {
+            let mut driver = Driver::new(written(store, &before), seed);
             let rest = script.split_off(kill.min(script.len()));
             script.iter().for_each(|op| driver.apply(op));
             if !driver.live.is_oriented() {
@@ -114,8 +114,8 @@ fn what_is_cut_anywhere_and_resumed_is_what_an_uncut_run_is() {
             let mut back = resume(&mut chain, position, log);
             meanwhile(log, rest, &mut back, may_delete);
             told(&mut chain, &back.delivered);
-            let mut back = resume(&mut chain, back.history.position(), log);
             log.exit();
+            let mut back = resume(&mut chain, back.history.position(), log);
             back.run(log);
             back.history.flush(&mut back.delivered);
             told(&mut chain, &back.delivered);

@@ -7,8 +7,9 @@ use proptest::sample::Index;
 
 use super::driver::Driver;
 use super::live::hands_on_every_line_once;
-use super::log::{Write, writes};
+use super::log::Store;
 use super::op::Op;
+use super::write::{Write, writes};
 use super::{check, took_each_path, written};
 use crate::docker::Stream;
 use crate::tail::WINDOW;
@@ -52,7 +53,7 @@ fn joined(seed: u64) -> Driver {
         Op::Burst(Stream::Stderr, 1),
         Op::Burst(Stream::Stdout, lines),
     ];
-    let mut driver = Driver::new(written(false, &stored), seed);
+    let mut driver = Driver::new(written(Store::Files, &stored), seed);
     driver.settle();
     driver
 }

@@ -7,7 +7,7 @@ use pulsetail_client::proto;
 
 use super::Verdict;
 use super::driver::{Driver, Segment};
-use super::log::{Log, Span};
+use super::log::{Log, Span, Store};
 use super::op::Op;
 use super::written;
 use crate::docker::Stream;
@@ -80,11 +80,11 @@ fn stream(stream: Stream) -> proto::Stream {
 
 /// Where the records of a line begin, but for the first.
 fn cuts(log: &Log, span: &Span) -> Vec<usize> {
-    let of_line = log.records[span.first..span.last].iter();
-    let of_line = of_line.filter(|r| (r.stream, r.time) == (span.line.stream, span.line.time));
+    let line = log.line_of(span.last);
+    let of_line = (span.first..span.last).filter(|at| log.line_of(*at) == line);
     let mut end = 0;
-    let ends = of_line.map(|record| {
-        end += record.payload.len();
+    let ends = of_line.map(|at| {
+        end += log.records[at].payload.len();
         end
     });
     ends.collect()
@@ -93,7 +93,7 @@ fn cuts(log: &Log, span: &Span) -> Vec<usize> {
 #[test]
 fn what_is_tampered_with_is_told() {
     let finished = || {
-        let mut driver = Driver::new(written(false, &[Op::Burst(Stream::Stdout, 3)]), 0);
+        let mut driver = Driver::new(written(Store::Files, &[Op::Burst(Stream::Stdout, 3)]), 0);
         driver.settle();
         driver.apply(&Op::Burst(Stream::Stdout, 20));
         driver.finish();

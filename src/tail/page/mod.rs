@@ -171,7 +171,9 @@ impl Paging {
 
     fn read(&mut self, tail: Tail) -> Next {
         let whole = tail == Tail::All;
-        let target = self.upper.map(|b| Finder::new(b.edge.anchor, whole));
+        let target = self
+            .upper
+            .map(|b| Finder::new(b.edge.anchor, whole).among(self.dialect));
         let joiner = Joiner::new(self.max_line, self.dialect);
         self.window = Window::new(tail, target, joiner, self.dialect);
         Next::Snapshot(tail)
@@ -226,7 +228,12 @@ impl Paging {
     /// Ends the lines that are over at the page's end.
     fn end_lines(&mut self, ended: [bool; 3], next: OpenLines) {
         let open = self.window.open_lines();
-        let is_over = |slot: usize| open[slot].zip(next[slot]).is_some_and(|(a, b)| a != b);
+        // A later record may be the next part of a line where stamps are loose.
+        let tells = |next: i64| next == RUN_ENDED || !self.dialect.stamps_are_loose;
+        let is_over = |slot: usize| {
+            let both = open[slot].zip(next[slot]);
+            both.is_some_and(|(open, next)| open != next && tells(next))
+        };
         let ended = [0, 1, 2].map(|slot| ended[slot] || is_over(slot));
         self.window.end_lines(ended, &self.query);
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::anchor::{Anchor, Finder, Tracker, index};
 use super::super::filter::Levels;
 use super::super::line::{Dialect, Entry, Joiner, OpenLines};
-use super::super::{INVERSION, Position};
+use super::super::{INVERSION, MAX_ORIENTATION, Position};
 use super::{Edge, Query};
 use crate::docker::{PART_BYTES, Record, Stream, Tail};
 
@@ -61,6 +61,8 @@ pub(super) struct Window {
     torn: [Option<i64>; 3],
     /// Each stream's first record in the window: its place, from 1, and stamp.
     pub(super) first: [Option<(u32, i64)>; 3],
+    /// Stamp of the window's first record.
+    begins: Option<i64>,
     /// The oldest stamp of a line that began in the window.
     oldest: Option<i64>,
     /// Entries so far, those that were left out included.
@@ -101,6 +103,7 @@ impl Window {
             tracker: Tracker::default(),
             torn: [None; 3],
             first: [None; 3],
+            begins: None,
             oldest: None,
             count: 0,
             held: VecDeque::new(),
@@ -116,7 +119,7 @@ impl Window {
 
     /// Takes the next record; says whether it was the last of the page.
     pub(super) fn take(&mut self, record: Record, query: &Query) -> bool {
-        self.seen = self.seen.saturating_add(1);
+        self.seen = self.seen.saturating_add(self.dialect.counted(&record));
         if self.is_over {
             return false;
         }
@@ -263,11 +266,15 @@ impl Window {
         if query.since.is_some_and(|since| entry.time >= since) {
             self.since.get_or_insert(number);
         }
-        if !query.passes(&entry, &mut self.levels) {
-            return;
-        }
-        if self.torn[index(entry.stream)] == Some(entry.time) {
+        let passes = query.passes(&entry, &mut self.levels);
+        let is_torn = self.torn[index(entry.stream)] == Some(entry.time);
+        // Of a line without its beginning, neither text nor such a stamp tells.
+        let is_vague = self.dialect.stamps_are_loose || query.filter.is_some();
+        if is_torn && (passes || is_vague && query.wants(entry.stream)) {
             self.floor = None;
+        }
+        if !passes {
+            return;
         }
         if entry.line.len() <= PART_BYTES {
             // A slice would keep all that was read with it.
@@ -297,16 +304,19 @@ impl Window {
     /// Whether the window shows a record's place among its likes. One that ends
     /// its line has none, where no two lines share a stamp.
     fn is_known(&self, anchor: Anchor) -> bool {
-        let alone = anchor.ends_line && !self.dialect.stamps_repeat;
-        alone || self.torn[index(anchor.stream)] != Some(anchor.time)
+        match self.dialect.stamps_are_loose {
+            true => self.tail == Tail::All || self.begins < Some(anchor.time),
+            false => anchor.ends_line || self.torn[index(anchor.stream)] != Some(anchor.time),
+        }
     }
 
     /// Notes what a record tells of the lines that began in the window.
     fn note_age(&mut self, record: &Record, since: Option<i64>) {
+        self.begins.get_or_insert(record.time);
         match self.tracker.last_of(record.stream) {
             None if self.began_here(record.time) => {}
             None => self.torn[index(record.stream)] = Some(record.time),
-            Some(last) if last.ends_line || last.time != record.time => {
+            Some(last) if self.dialect.begins_line(&last, record) => {
                 let oldest = self.oldest.map_or(record.time, |t| t.min(record.time));
                 self.oldest = Some(oldest);
                 if since.is_some_and(|since| record.time < since.saturating_sub(INVERSION)) {
@@ -318,10 +328,15 @@ impl Window {
         }
     }
 
-    /// Whether a line of this stamp can only have begun in the window.
+    /// Whether a line of this stamp can only have begun in the window. Where stamps
+    /// say nothing, one begun so far back comes without its beginning.
     fn began_here(&self, time: i64) -> bool {
         let before = time.saturating_sub(INVERSION);
-        self.tail == Tail::All || self.oldest.is_some_and(|oldest| oldest < before)
+        let is_here = match self.dialect.stamps_are_loose {
+            true => self.index > MAX_ORIENTATION,
+            false => self.oldest.is_some_and(|oldest| oldest < before),
+        };
+        self.tail == Tail::All || is_here
     }
 }
 

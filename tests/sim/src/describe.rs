@@ -25,8 +25,12 @@ pub(crate) fn version(state: &State) -> Value {
     });
     let mut version = details.clone();
     version["Platform"] = json!({ "Name": "Simulated Docker Engine" });
+    let name = match engine.habits.is_podman {
+        true => "Podman Engine",
+        false => "Engine",
+    };
     version["Components"] =
-        json!([{ "Name": "Engine", "Version": engine.version, "Details": details }]);
+        json!([{ "Name": name, "Version": engine.version, "Details": details }]);
     version["Version"] = engine.version.into();
     version
 }

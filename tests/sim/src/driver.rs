@@ -25,6 +25,11 @@ pub struct Driver {
 pub(crate) enum Kind {
     JsonFile,
     Local,
+    Journald,
+    /// One that sends lines elsewhere, and keeps them in files as `local` does.
+    Cached(&'static str),
+    /// Podman's own.
+    K8sFile,
     None,
 }
 
@@ -39,6 +44,25 @@ impl Driver {
     #[must_use]
     pub fn local() -> Self {
         Self::bare(Kind::Local)
+    }
+
+    /// `journald`: never rotates here; every part has a stamp of its own, in microseconds.
+    #[must_use]
+    pub fn journald() -> Self {
+        Self::bare(Kind::Journald)
+    }
+
+    /// A driver that cannot be read back, such as `syslog`, with the engine's own copy: files as those of `local`.
+    #[must_use]
+    pub fn cached(name: &'static str) -> Self {
+        Self::bare(Kind::Cached(name))
+    }
+
+    /// Podman's `k8s-file`: what a process writes at once is stored at once, under one stamp, whether its last line has
+    /// ended or not; a `tail` counts lines. One file, which is emptied when it is full.
+    #[must_use]
+    pub fn k8s_file() -> Self {
+        Self::bare(Kind::K8sFile)
     }
 
     /// `none`: stores nothing, and reading is refused with 501.
@@ -79,8 +103,16 @@ impl Driver {
         match self.kind {
             Kind::JsonFile => "json-file",
             Kind::Local => "local",
+            Kind::Journald => "journald",
+            Kind::Cached(name) => name,
+            Kind::K8sFile => "k8s-file",
             Kind::None => "none",
         }
+    }
+
+    /// Whether it stores as `local` does.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.kind, Kind::Local | Kind::Cached(_))
     }
 
     /// `HostConfig.LogConfig`: options that were not given are absent, also where the driver has defaults.
@@ -95,27 +127,26 @@ impl Driver {
             ),
         ];
         for (option, value) in given {
-            options.extend(value.map(|value| (option.to_owned(), Value::String(value))));
+            let option = match self.kind {
+                Kind::Cached(_) => format!("cache-{option}"),
+                _ => option.to_owned(),
+            };
+            options.extend(value.map(|value| (option, Value::String(value))));
         }
         json!({ "Type": self.name(), "Config": options })
     }
 
     pub(crate) fn rotates_at(&self) -> Option<u64> {
-        self.max_size
-            .or((self.kind == Kind::Local).then_some(LOCAL_MAX_SIZE))
+        self.max_size.or(self.is_local().then_some(LOCAL_MAX_SIZE))
     }
 
     pub(crate) fn keeps_files(&self) -> usize {
-        let default = if self.kind == Kind::Local {
-            LOCAL_MAX_FILE
-        } else {
-            1
-        };
+        let default = if self.is_local() { LOCAL_MAX_FILE } else { 1 };
         self.max_file.unwrap_or(default).max(1)
     }
 
     pub(crate) fn compresses(&self) -> bool {
-        self.compress.unwrap_or(self.kind == Kind::Local)
+        self.compress.unwrap_or(self.is_local())
     }
 
     /// The bytes as a later read will return them.
@@ -125,7 +156,7 @@ impl Driver {
                 Cow::Borrowed(_) => bytes,
                 Cow::Owned(text) => text.into(),
             },
-            Kind::Local | Kind::None => bytes,
+            _ => bytes,
         }
     }
 
@@ -136,7 +167,7 @@ impl Driver {
                 let quoted = Value::from(String::from_utf8_lossy(bytes)).to_string();
                 JSON_ENVELOPE + quoted.len() as u64
             }
-            Kind::Local | Kind::None => LOCAL_ENVELOPE + bytes.len() as u64,
+            _ => LOCAL_ENVELOPE + bytes.len() as u64,
         }
     }
 

@@ -67,6 +67,8 @@ pub(crate) struct Habits {
     pub(crate) bad_time_status: u16,
     /// What a time may look like; seen on 20.10 and on the newest, and taken to have changed with 29.
     pub(crate) time_grammar: Grammar,
+    /// Podman's answers: no log has a head before its first line, none is refused with 501, and the version names it.
+    pub(crate) is_podman: bool,
     /// The newest judges a log's `since` and `until` before it looks for the container; since 29, as far as is known.
     pub(crate) judges_times_first: bool,
 }
@@ -100,6 +102,15 @@ impl Engine {
     #[must_use]
     pub fn docker_29() -> Self {
         Self::release("29.6.0", 29, Api::v1(40), Api::v1(55))
+    }
+
+    /// Podman 5.4, as seen through the API of Docker.
+    #[must_use]
+    pub fn podman() -> Self {
+        let mut podman = Self::release("5.4.0", 20, Api::v1(24), Api::v1(41));
+        podman.habits.is_podman = true;
+        podman.habits.deaf_after_truncation = false;
+        podman
     }
 
     /// The newest release that is played.
@@ -146,6 +157,7 @@ impl Engine {
                 Grammar::Digits
             },
             judges_times_first: major >= 29,
+            is_podman: false,
         };
         Self {
             version,

@@ -23,8 +23,8 @@
 //! **Time** is a wall clock that moves with Tokio's, also with a paused one, and can be stepped. **Nothing is random**: ids follow from names,
 //! stamps from the clock. **Tasks** belong to [`Sim`] and end with it.
 //!
-//! What it leaves out: `details` of logs, filters and `limit` of lists (all refused with 501), the drivers beside `json-file`, `local`
-//! and `none`, and every endpoint that changes something. Parameters it does not know are ignored, as the engine does.
+//! What it leaves out: `details` of logs, filters and `limit` of lists (all refused with 501), drivers of which it has no
+//! constructor, and every endpoint that changes something. Parameters it does not know are ignored, as the engine does.
 
 mod body;
 mod clock;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::clock::Clock;
@@ -10,6 +11,9 @@ use crate::driver::{Driver, Kind};
 use crate::engine::Habits;
 use crate::query::Tail;
 use crate::{Record, Stream, Timestamp};
+
+/// What Podman's monitor reads at once.
+const CHUNK: usize = 8 * 1024;
 
 /// A place in a log's files.
 #[derive(Clone)]
@@ -75,9 +79,26 @@ impl Log {
 
     /// Stores what is complete of a process's output.
     pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8], clock: &mut Clock) {
+        if self.driver.kind == Kind::K8sFile {
+            return self.write_at_once(stream, bytes, clock);
+        }
         self.copier(stream).write(bytes);
         while let Some(piece) = self.copier(stream).next(|| clock.now()) {
-            self.store(stream, piece);
+            self.store(stream, piece, clock);
+        }
+    }
+
+    fn write_at_once(&mut self, stream: Stream, bytes: &[u8], clock: &mut Clock) {
+        for chunk in bytes.chunks(CHUNK) {
+            let time = clock.now();
+            for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+                let bytes = Bytes::copy_from_slice(piece);
+                self.append(Record {
+                    stream,
+                    time,
+                    bytes,
+                });
+            }
         }
     }
 
@@ -94,7 +115,7 @@ impl Log {
     pub(crate) fn end_run(&mut self, clock: &mut Clock) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             if let Some(rest) = self.copier(stream).finish(|| clock.now()) {
-                self.store(stream, rest);
+                self.store(stream, rest, clock);
             }
         }
         self.followers.clear();
@@ -136,6 +157,7 @@ impl Log {
         let stored: usize = files.iter().map(|file| file.entries.len()).sum();
         let mut left_out = match tail {
             Tail::All => 0,
+            Tail::Last(count) if self.driver.kind == Kind::K8sFile => self.before_lines(count),
             Tail::Last(count) => stored.saturating_sub(count),
         };
         let mut selected = VecDeque::new();
@@ -150,6 +172,22 @@ impl Log {
             );
         }
         selected
+    }
+
+    /// How many entries stand before the ends of the last so many lines.
+    fn before_lines(&self, count: usize) -> usize {
+        let ends = |stored: &Stored| match &stored.entry {
+            Entry::Record(record) => record.bytes.ends_with(b"\n"),
+            Entry::Corrupt => false,
+        };
+        let numbered = self.entries().enumerate().collect::<Vec<_>>();
+        let ends = numbered
+            .into_iter()
+            .rev()
+            .filter(|(_, stored)| ends(stored));
+        ends.map(|(at, _)| at)
+            .nth(count.saturating_sub(1))
+            .unwrap_or(0)
     }
 
     /// The last `count` readable entries that stand before entry `number`.
@@ -204,15 +242,19 @@ impl Log {
         })
     }
 
-    fn store(&mut self, stream: Stream, piece: Piece) {
+    fn store(&mut self, stream: Stream, piece: Piece, clock: &mut Clock) {
         if let Some(left) = self.lost.checked_sub(1) {
             self.lost = left;
             return;
         }
         let newline = match piece.end {
             End::Line => true,
-            End::LastPart => self.driver.kind != Kind::Local || self.habits.local_ends_long_lines,
+            End::LastPart => !self.driver.is_local() || self.habits.local_ends_long_lines,
             End::Open => false,
+        };
+        let time = match self.driver.kind {
+            Kind::Journald => Timestamp::from_nanos(clock.now().nanos() / 1_000 * 1_000),
+            _ => piece.time,
         };
         let bytes = if newline {
             [&piece.bytes[..], b"\n"].concat().into()
@@ -221,7 +263,7 @@ impl Log {
         };
         self.append(Record {
             stream,
-            time: piece.time,
+            time,
             bytes: self.driver.stored(bytes),
         });
     }

@@ -55,7 +55,7 @@ pub(crate) async fn answer<B>(
         .and_then(|api| dispatch(&world, &route, api))
         .unwrap_or_else(|refusal| route.refused(&refusal));
     sign(&mut response, &engine, accepted);
-    if with_body {
+    if with_body || engine.habits.is_podman && route.endpoint == Endpoint::Logs {
         response = begun(response).await;
     }
     Ok(response)
@@ -235,7 +235,7 @@ fn logs(world: &Arc<World>, route: &Route, api: Api) -> Result<Response<Body>, R
         .position(&id)
         .expect("it was found under the same lock");
     let instance = &mut state.instances[index];
-    readable(instance)?;
+    readable(instance, habits)?;
     query.limit(&route.query, habits)?;
     let kind = if instance.tty || api < Api::MULTIPLEXED {
         RAW

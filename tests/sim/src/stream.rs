@@ -8,7 +8,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 use crate::body::{Chunks, Torn};
-use crate::driver::Kind;
 use crate::engine::Habits;
 use crate::fault::{BodyAct, Victim};
 use crate::instance::{Instance, Phase};
@@ -124,7 +123,7 @@ impl LogStream {
             faults: world.faults.subscribe(),
             tty: instance.tty,
             timestamps: query.timestamps,
-            hides_empty: log.driver.kind == Kind::Local && !query.timestamps,
+            hides_empty: log.driver.is_local() && !query.timestamps,
             filter: query.filter,
             spins: log.spins_on(query.tail),
             next: first.map_or(log.next_number(), |stored| stored.number),
@@ -284,14 +283,14 @@ enum Next {
 }
 
 /// Why a container's logs cannot be read at all.
-pub(crate) fn readable(instance: &Instance) -> Result<(), Refusal> {
+pub(crate) fn readable(instance: &Instance, habits: Habits) -> Result<(), Refusal> {
     if matches!(instance.phase, Phase::Dead | Phase::Removing) {
         let message = "can not get logs from container which is dead or marked for removal";
         return Err(Refusal::new(409, message.to_owned()));
     }
     if instance.log.driver.name() == "none" {
         return Err(Refusal::new(
-            501,
+            if habits.is_podman { 500 } else { 501 },
             "configured logging driver does not support reading".to_owned(),
         ));
     }
