@@ -31,13 +31,20 @@ const TOGETHER: usize = 32 * 1024;
 /// Framed messages that leave together.
 pub(crate) type Parts = Vec<Bytes>;
 
+/// What leaves together, on its way to the body. Boxed: the channel of every stream has
+/// room for 32 of them.
+pub(crate) type Flush = Box<Flushed>;
+
+#[derive(Debug)]
+pub(crate) struct Flushed(pub(crate) Parts);
+
 /// What a stream's task leaves behind for its client.
 pub(crate) type Outcome = Arc<OnceLock<Result<(), Status>>>;
 
 /// The client's end of a stream.
 #[derive(Debug)]
 pub(crate) struct LogBody {
-    flushes: mpsc::Receiver<Parts>,
+    flushes: mpsc::Receiver<Flush>,
     parts: vec::IntoIter<Bytes>,
     /// Small pieces, copied together once there is more than one.
     small: Small,
@@ -77,7 +84,7 @@ impl Small {
 }
 
 impl LogBody {
-    pub(crate) fn new(flushes: mpsc::Receiver<Parts>, outcome: Outcome) -> Self {
+    pub(crate) fn new(flushes: mpsc::Receiver<Flush>, outcome: Outcome) -> Self {
         Self {
             flushes,
             parts: vec::IntoIter::default(),
@@ -108,7 +115,7 @@ impl LogBody {
                     }
                 }
                 None => match self.flushes.poll_recv(cx) {
-                    Poll::Ready(Some(parts)) => self.parts = parts.into_iter(),
+                    Poll::Ready(Some(flush)) => self.parts = flush.0.into_iter(),
                     Poll::Ready(None) => return Poll::Ready(self.small.take()),
                     Poll::Pending => {
                         return self
@@ -228,7 +235,8 @@ mod tests {
     fn body(flushes: Vec<Parts>) -> LogBody {
         let (sender, receiver) = mpsc::channel(flushes.len().max(1));
         for parts in flushes {
-            sender.try_send(parts).expect("there is room");
+            let flush = Box::new(Flushed(parts));
+            sender.try_send(flush).expect("there is room");
         }
         let outcome = Outcome::default();
         outcome.set(Err(Reason::Draining.status("x"))).unwrap();

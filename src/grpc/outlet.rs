@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::body::{LogBody, Outcome, Parts};
+use super::body::{Flush, Flushed, LogBody, Outcome, Parts};
 use super::status::Reason;
 use crate::hub::Pace;
 use crate::proto::{self, ClosingReason, stream_logs_response::Event};
@@ -88,8 +88,8 @@ pub(crate) type Step = Result<Option<End>, Gone>;
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    flushes: mpsc::Sender<Parts>,
-    closing: mpsc::OwnedPermit<Parts>,
+    flushes: mpsc::Sender<Flush>,
+    closing: mpsc::OwnedPermit<Flush>,
     outcome: Outcome,
     messages_sent: u64,
     deadline: Option<Instant>,
@@ -145,9 +145,9 @@ impl Outlet {
         self.draining.cancelled()
     }
 
-    /// Resolves at the client's own deadline.
-    pub(crate) async fn deadline(&self) {
-        at(self.deadline).await;
+    /// The client's own deadline.
+    pub(crate) fn expiry(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Hands a message to the client, within every deadline.
@@ -192,13 +192,13 @@ impl Outlet {
             biased;
             permit = timeout(WRITE_DEADLINE, self.flushes.reserve()) => permit,
             () = self.draining() => return Ok(Some(End::DRAIN)),
-            () = self.deadline() => return Ok(Some(End::DEADLINE)),
+            () = at(self.deadline) => return Ok(Some(End::DEADLINE)),
         };
         match permit {
             Err(_elapsed) => Ok(Some(End::SLOW_CONSUMER)),
             Ok(Err(_closed)) => Err(Gone),
             Ok(Ok(permit)) => {
-                permit.send(std::mem::take(&mut self.held));
+                permit.send(Box::new(Flushed(std::mem::take(&mut self.held))));
                 self.held_bytes = 0;
                 Ok(None)
             }
@@ -215,7 +215,7 @@ impl Outlet {
             message: end.message.to_owned(),
         };
         self.held.push(framed(Event::Closing(closing)));
-        let sender = self.closing.send(self.held);
+        let sender = self.closing.send(Box::new(Flushed(self.held)));
         let status = end.status.map_err(|reason| reason.status(end.message));
         // Before the channel closes with its senders; nobody else sets it.
         let _first = self.outcome.set(status);

@@ -1,6 +1,5 @@
 //! The members of a stream, and how many of them are where.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::AbortHandle;
@@ -67,8 +66,13 @@ impl Member {
 /// Members by container. Questions about all of them cost nothing.
 #[derive(Default)]
 pub(super) struct Members {
-    /// Boxed, as a map has room for eleven from the first on.
-    all: BTreeMap<ContainerId, Box<Member>>,
+    /// By id. Most streams have one: a map would have room for eleven, a list of members
+    /// that are not boxed for four.
+    #[expect(
+        clippy::vec_box,
+        reason = "room for those that most streams do not have"
+    )]
+    all: Vec<Box<Member>>,
     behind: usize,
     unfinished: usize,
     /// Of the opening, and not live yet.
@@ -78,17 +82,26 @@ pub(super) struct Members {
 impl Members {
     pub(super) fn add(&mut self, member: Member) {
         self.count(member.states(), true);
-        self.all.insert(member.container.id, Box::new(member));
+        let id = member.container.id;
+        match self.find(&id) {
+            Ok(at) => *self.all[at] = member,
+            Err(at) => self.all.insert(at, Box::new(member)),
+        }
+    }
+
+    fn find(&self, id: &ContainerId) -> Result<usize, usize> {
+        self.all
+            .binary_search_by(|member| member.container.id.cmp(id))
     }
 
     pub(super) fn remove(&mut self, id: &ContainerId) -> Option<Member> {
-        let member = self.all.remove(id)?;
+        let member = self.all.remove(self.find(id).ok()?);
         self.count(member.states(), false);
         Some(*member)
     }
 
     pub(super) fn get(&self, id: &ContainerId) -> Option<&Member> {
-        self.all.get(id).map(|member| &**member)
+        self.find(id).ok().map(|at| &*self.all[at])
     }
 
     /// Changes a member; `None`: it is none.
@@ -97,7 +110,8 @@ impl Members {
         id: &ContainerId,
         change: impl FnOnce(&mut Member) -> T,
     ) -> Option<T> {
-        let member = self.all.get_mut(id)?;
+        let at = self.find(id).ok()?;
+        let member = &mut self.all[at];
         let before = member.states();
         let changed = change(member);
         let after = member.states();
@@ -118,7 +132,7 @@ impl Members {
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.all.values_mut().map(|member| &mut **member)
+        self.all.iter_mut().map(|member| &mut **member)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -146,7 +160,7 @@ impl Members {
 
     /// The oldest of their instants.
     pub(super) fn verified(&self) -> Option<i64> {
-        let each = self.all.values().map(|member| member.verified);
+        let each = self.all.iter().map(|member| member.verified);
         each.min().flatten()
     }
 }

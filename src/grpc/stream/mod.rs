@@ -182,10 +182,11 @@ impl Writer {
                 biased;
                 () = self.outlet.closed() => return Err(Gone),
                 () = self.outlet.draining() => return Ok(End::DRAIN),
-                () = self.outlet.deadline() => return Ok(End::DEADLINE),
-                () = at(lost_at) => return Ok(End::ENGINE_LOST),
-                () = at(until), if self.members.are_live() => return Ok(End::COMPLETED),
-                () = at(self.outlet.due()) => self.outlet.flush().await?,
+                // One timer for all: each would have its room in every stream.
+                () = at(self.due(until, lost_at)) => match self.is_over(until, lost_at) {
+                    Some(end) => return Ok(end),
+                    None => Box::pin(self.outlet.flush()).await?,
+                },
                 _ = progress.tick() => Box::pin(self.progress()).await?,
                 Ok(()) = reach.changed() => {
                     let here = reach.borrow_and_update().is_here();
@@ -195,7 +196,8 @@ impl Writer {
                     Box::pin(self.hear()).await?
                 }
                 brought = self.items.next(), if !self.items.is_empty() => match brought {
-                    Some(brought) => self.brought(brought).await?,
+                    // Many lines come at once.
+                    Some(brought) => Box::pin(self.brought(brought)).await?,
                     // The last one is over: that may be the end.
                     None => None,
                 },
@@ -204,6 +206,26 @@ impl Writer {
                 return Ok(end);
             }
         }
+    }
+
+    /// When its time is over, or what is held back is to leave.
+    fn due(&self, until: Option<Instant>, lost_at: Option<Instant>) -> Option<Instant> {
+        let until = until.filter(|_| self.members.are_live());
+        let all = [self.outlet.expiry(), lost_at, until, self.outlet.due()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Whether its time is over.
+    fn is_over(&self, until: Option<Instant>, lost_at: Option<Instant>) -> Option<End> {
+        let now = Instant::now();
+        let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_past(self.outlet.expiry()) {
+            return Some(End::DEADLINE);
+        }
+        if is_past(lost_at) {
+            return Some(End::ENGINE_LOST);
+        }
+        (is_past(until) && self.members.are_live()).then_some(End::COMPLETED)
     }
 
     fn is_complete(&self) -> Option<End> {

@@ -170,7 +170,8 @@ impl Subscription {
                 }
                 Some(Piece::Done(position)) => {
                     task.let_end();
-                    self.caught_up(position).await
+                    // What is rare is boxed: else it would have its room for ever.
+                    Box::pin(self.caught_up(position)).await
                 }
                 Some(Piece::Ended(ended)) => {
                     task.let_end();
