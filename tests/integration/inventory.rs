@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pulsetail::docker::{Change, Changes, State};
-use pulsetail_sim::{Endpoint, Fault, Sim};
+use pulsetail_sim::{Ending, Endpoint, Fault, Sim};
 use tokio::time::{Instant, sleep};
 
 use crate::bare::Bare;
@@ -153,4 +153,37 @@ async fn events_that_come_behind_the_end_of_a_container_tell_nothing_of_it() {
     assert!(bare.find("renamed").is_some(), "void: no event came");
     let told = told(&mut changes, &late);
     assert_eq!(told, [(State::Running, true), (State::Running, false)]);
+}
+
+/// It is known as it was before; nobody looks at it before a list finds that it is gone.
+#[tokio::test(start_paused = true)]
+async fn a_run_between_the_last_look_and_the_end_of_a_container_is_told_with_that() {
+    let sim = engine();
+    let [first, job, over] = ["first", "job", "over"].map(|name| sim.container(name).run());
+    job.exit(0);
+    over.exit(0);
+    let bare = Bare::start(&sim, &[]);
+    bare.until(|bare| bare.find("over").is_some()).await;
+    sleep(SECOND).await;
+    let mut changes = [(); 2].map(|()| bare.registry.container_changes());
+    // A list is wanted while a look is under way: nothing else is looked at before.
+    first.fault(Fault::late_head(4 * SECOND).on(Endpoint::Inspect));
+    sim.fault(Fault::end(Ending::Clean).on(Endpoint::Events).after(1));
+    first.emit("update");
+    first.emit("update");
+    sleep(SECOND).await;
+    let looks = asked(&sim, Endpoint::Inspect);
+    job.start();
+    job.exit(0);
+    job.remove();
+    over.remove();
+    sleep(SECOND).await;
+    assert_eq!(
+        asked(&sim, Endpoint::Inspect),
+        looks,
+        "void: they were looked at"
+    );
+    bare.until(|bare| bare.find("job").is_none()).await;
+    assert_eq!(told(&mut changes[0], &job), [(State::Exited, true)]);
+    assert_eq!(told(&mut changes[1], &over), [(State::Exited, false)]);
 }

@@ -150,11 +150,17 @@ impl Seen {
     }
 
     /// Containers that are known to be gone: whatever events tell of them, now or
-    /// later, was before.
-    pub(super) fn forget<'a>(&self, gone: impl IntoIterator<Item = &'a ContainerId>) {
-        let mut told = self.told();
+    /// later, was before. Those that ran since they were looked at.
+    pub(super) fn forget<'a>(
+        &self,
+        gone: impl IntoIterator<Item = &'a ContainerId>,
+    ) -> BTreeSet<ContainerId> {
+        let (mut told, mut ran) = (self.told(), BTreeSet::new());
         for id in gone {
             let last = told.waiting.remove(id);
+            if last.as_ref().is_some_and(|hint| hint.started) {
+                ran.insert(*id);
+            }
             if last.is_none_or(|hint| !hint.removed) {
                 told.gone.insert(*id);
             }
@@ -163,6 +169,7 @@ impl Seen {
                 told.gone.pop_first();
             }
         }
+        ran
     }
 
     /// The engine has answered the keeper.

@@ -72,10 +72,16 @@ impl Keeper {
         }
     }
 
+    /// A list covers events; events could starve it.
+    fn is_list_due(&self) -> bool {
+        self.seen.is_in_doubt() || self.relist <= Instant::now()
+    }
+
     /// Looks at what events spoke of, some at a time, until one look is done; `None`:
     /// they spoke of nothing.
-    async fn look(&mut self, more: bool) -> Result<Option<Verified>, EngineError> {
+    async fn look(&mut self) -> Result<Option<Verified>, EngineError> {
         loop {
+            let more = !self.is_list_due();
             while more && self.looks.len() < INSPECTIONS {
                 let Some(hint) = self.seen.take() else { break };
                 let engine = self.engine.clone();
@@ -158,11 +164,12 @@ impl Keeper {
             return Ok(());
         }
         if !self.permit.is_revoked() {
-            // It is not that they came and went unseen.
+            // What is heard of them later is not that they came and went unseen.
             let is_gone = |id: &&ContainerId| !listing.containers.contains_key(*id);
-            self.seen.forget(known.containers.keys().filter(is_gone));
+            let ran = self.seen.forget(known.containers.keys().filter(is_gone));
             let (asked, at) = listing.asked;
-            self.ledger.listed(identity, listing.containers, asked);
+            self.ledger
+                .listed(identity, listing.containers, asked, &ran);
             self.listed = Some(at);
             if self.seen.take_overflow() {
                 self.ledger.lose();
@@ -178,12 +185,10 @@ impl Keeper {
             self.relist = Instant::now();
             return Ok(Some(Verified::seen()));
         };
-        // A relist covers events; events could starve it.
-        let due = self.seen.is_in_doubt() || self.relist <= Instant::now();
         match self.listing.take() {
             Some(listing) => self.look_at_listed(listing, &identity).await?,
-            None if due && self.looks.is_empty() => self.list(&identity).await?,
-            None => return self.look(!due).await,
+            None if self.is_list_due() && self.looks.is_empty() => self.list(&identity).await?,
+            None => return self.look().await,
         }
         Ok(Some(Verified::seen()))
     }

@@ -3,7 +3,7 @@
 //! Whoever watches the inventory sees its newest state and may miss what came and
 //! went; whoever follows its changes misses nothing, or learns that it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
@@ -107,12 +107,14 @@ impl Ledger {
     }
 
     /// Writes a complete list, asked for at `asked`. It is told also when nothing
-    /// changed: that is known from now on.
+    /// changed: that is known from now on. `unseen`: those that are not in it, and
+    /// ran since they were looked at.
     pub(super) fn listed(
         &self,
         identity: &Arc<Identity>,
         containers: BTreeMap<ContainerId, Arc<Container>>,
         asked: i64,
+        unseen: &BTreeSet<ContainerId>,
     ) {
         self.inventory.send_modify(|now| {
             let before = Arc::clone(now);
@@ -133,7 +135,8 @@ impl Ledger {
             };
             for (id, known) in &before.containers {
                 if !next.containers.contains_key(id) {
-                    self.tell(&mut next, Arc::clone(known), (true, false), None);
+                    let ran = unseen.contains(id);
+                    self.tell(&mut next, Arc::clone(known), (true, ran), None);
                 }
             }
             let changed: Vec<_> = next
@@ -252,7 +255,7 @@ mod tests {
         let mut changes = ledger.changes();
         let list = |containers: &[Container], asked| {
             let all = containers.iter().map(|c| (c.id, Arc::new(c.clone())));
-            ledger.listed(&identity, all.collect(), asked);
+            ledger.listed(&identity, all.collect(), asked, &BTreeSet::new());
         };
         let [one, two] = [1, 2].map(|n| container(n, State::Running, Some(1)));
         list(&[one, two], 10);
