@@ -12,6 +12,7 @@ mod adversarial;
 mod ancestor;
 mod architecture;
 mod bare;
+mod beginnings;
 mod catch_ups;
 mod churn;
 mod cost;

@@ -62,9 +62,14 @@ fn cut(whole: &Subscriber, at: usize) -> (Vec<Line>, Vec<String>) {
 }
 
 pub(crate) async fn resume_everywhere(server: &Server, whole: &Subscriber, least: usize) {
+    resume_from(server, whole, 1, least).await;
+}
+
+/// The same, but for the first messages.
+pub(crate) async fn resume_from(server: &Server, whole: &Subscriber, first: usize, least: usize) {
     let lines = whole.lines();
     assert!(whole.events.len() > least, "too few places to cut");
-    for at in 1..=whole.events.len() {
+    for at in first..=whole.events.len() {
         let (mut joined, cursors) = cut(whole, at);
         let rest = server.read(resuming(cursors)).await;
         assert!(rest.gaps().is_empty() && rest.first().unmatched.is_empty());

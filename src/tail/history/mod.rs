@@ -11,7 +11,7 @@ mod pass;
 mod stretch;
 
 use super::anchor::{Finder, index};
-use super::doubt::Skips;
+use super::doubt::{Skips, stored_at_most};
 use super::line::{Dialect, Joiner};
 use super::live::Settings;
 use super::{Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush};
@@ -32,6 +32,8 @@ pub struct History {
     dialect: Dialect,
     /// Whether the engine never deletes anything of the log.
     complete: bool,
+    /// Bytes stored at least where the engine has deleted any; 0: not known.
+    kept: u64,
     pass: Pass,
     start: Option<Position>,
     /// Whether `from` is a place this read came to itself.
@@ -51,6 +53,7 @@ impl History {
             max_line,
             dialect,
             complete: settings.skips == Skips::Never,
+            kept: settings.kept,
             pass: Pass::new(Tail::All, Stage::Deliver, None, joiner),
             start: None,
             ours: false,
@@ -64,12 +67,14 @@ impl History {
     pub fn position(&self) -> Position {
         match &self.pass.stage {
             // Not there yet.
-            Stage::Find { .. } | Stage::Recount { .. } | Stage::Gap { .. } | Stage::Size => {
-                match self.from {
-                    From::After(position) => position,
-                    _ => Position::default(),
-                }
-            }
+            Stage::Begin { .. }
+            | Stage::Find { .. }
+            | Stage::Recount { .. }
+            | Stage::Gap { .. }
+            | Stage::Size => match self.from {
+                From::After(position) => position,
+                _ => Position::default(),
+            },
             _ => self.pass.position(),
         }
     }
@@ -91,7 +96,10 @@ impl History {
     /// Takes an event of the snapshot, appends what it brings.
     pub fn on(&mut self, event: Event, out: &mut Vec<Delivery>) -> Next {
         match event {
-            Event::Record(record) => self.on_record(record, out),
+            Event::Record(record) => match self.pass.stage {
+                Stage::Begin { .. } => self.on_first_records(&record),
+                _ => self.on_record(record, out),
+            },
             Event::End => self.on_end(out),
             Event::Broken => self.restart(),
             Event::Silent if self.pass.seen == 0 => self.widen(true),
@@ -123,7 +131,14 @@ impl History {
 
     fn find(&mut self, position: Position, tail: Tail) -> Next {
         let Some(anchor) = position.anchor else {
-            return self.read(Tail::All, Stage::Deliver);
+            let stage = match self.complete {
+                true => Stage::Deliver,
+                false => Stage::Begin {
+                    first: None,
+                    stored: 0,
+                },
+            };
+            return self.read(Tail::All, stage);
         };
         // Everything is behind the log's beginning.
         let from_start = position.verified.is_some_and(|v| v.anchor.is_none());
@@ -243,6 +258,22 @@ impl History {
         }
     }
 
+    /// Nothing had been read before: what the log began with may be deleted.
+    fn on_first_records(&mut self, record: &Record) -> Next {
+        let Stage::Begin { first, stored } = &mut self.pass.stage else {
+            return Next::More;
+        };
+        first.get_or_insert_with(|| self.pass.tracker.push(record));
+        *stored = stored.saturating_add(stored_at_most(record));
+        match *stored >= self.kept {
+            true => self.read(
+                Tail::All,
+                Stage::gap_behind(Position::default(), None, None),
+            ),
+            false => Next::More,
+        }
+    }
+
     /// Whether `record` may be the target and the window does not show whether
     /// it is: what is wanted from here on is read again. Before the stretch it
     /// does not matter.
@@ -309,7 +340,13 @@ impl History {
             Tail::Last(want) => seen < want,
         };
         match &self.pass.stage {
-            Stage::Deliver | Stage::Skip { .. } => self.done(),
+            Stage::Begin {
+                first: Some(first), ..
+            } => {
+                let (finder, skip) = (Finder::new(*first, true), 0);
+                self.read(Tail::All, Stage::Recount { finder, skip })
+            }
+            Stage::Begin { .. } | Stage::Deliver | Stage::Skip { .. } => self.done(),
             Stage::Since {
                 older_seen: true, ..
             } if self.pass.is_placed() => self.done(),

@@ -33,6 +33,9 @@ pub(super) struct Pass {
 
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// Looking whether the log still has its beginning: as long as it holds less
+    /// than the engine keeps, nothing was deleted.
+    Begin { first: Option<Anchor>, stored: u64 },
     /// Looking for the record to start behind.
     Find {
         finder: Finder,
@@ -283,7 +286,11 @@ impl Stage {
                     false => *held = Vec::new(),
                 }
             }
-            Stage::Find { .. } | Stage::Recount { .. } | Stage::Gap { .. } | Stage::Size => {}
+            Stage::Begin { .. }
+            | Stage::Find { .. }
+            | Stage::Recount { .. }
+            | Stage::Gap { .. }
+            | Stage::Size => {}
         }
     }
 }

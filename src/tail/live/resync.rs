@@ -26,6 +26,14 @@ pub(super) enum Pass {
         whole: bool,
         before: Option<i64>,
     },
+    /// Nothing had been read: looks whether the log still has its beginning. As long
+    /// as it holds less than the engine keeps, nothing was deleted.
+    Begin {
+        first: Option<Anchor>,
+        stored: u64,
+    },
+    /// It has, if this is still its first record: all is new from there on.
+    From(Anchor),
     Deliver,
     /// The anchor is gone: all that is left is new.
     Gap,
@@ -97,6 +105,18 @@ impl Live {
                 self.compare_all(record, out);
             }
             Pass::CompareAll { .. } => return self.find(Tail::All),
+            Pass::Begin { first, stored } => {
+                first.get_or_insert_with(|| Tracker::default().push(&record));
+                *stored = stored.saturating_add(stored_at_most(&record));
+                if *stored >= self.settings.kept {
+                    return self.snapshot(Tail::All, Pass::Gap);
+                }
+            }
+            Pass::From(first) if !first.is_like(&record) => return self.find(Tail::All),
+            Pass::From(_) => {
+                *pass = Pass::Deliver;
+                self.deliver_stored(record, out);
+            }
             Pass::Deliver => self.deliver_stored(record, out),
             Pass::Gap => {
                 *pass = Pass::Deliver;
@@ -118,7 +138,14 @@ impl Live {
             return Next::More;
         };
         match pass {
-            Pass::Deliver => {}
+            Pass::Deliver | Pass::Begin { first: None, .. } => {}
+            Pass::Begin {
+                first: Some(first), ..
+            } => {
+                let first = *first;
+                return self.snapshot(Tail::All, Pass::From(first));
+            }
+            Pass::From(_) => return self.find(Tail::All),
             Pass::Find(search) => {
                 let (tail, seen, search) = (*tail, *seen, *search);
                 return self.not_found(tail, seen, search);
@@ -156,7 +183,14 @@ impl Live {
     fn find(&mut self, tail: Tail) -> Next {
         let whole = tail == Tail::All;
         let Some(at) = self.tracker.anchor() else {
-            return self.snapshot(Tail::All, Pass::Deliver);
+            let pass = match self.settings.skips {
+                Skips::Never => Pass::Deliver,
+                _ => Pass::Begin {
+                    first: None,
+                    stored: 0,
+                },
+            };
+            return self.snapshot(Tail::All, pass);
         };
         let search = self.search(at, whole);
         self.snapshot(tail, Pass::Find(search))

@@ -7,13 +7,23 @@ use super::driver::{Driver, Reading};
 use crate::tail::Event;
 
 impl Driver {
-    /// Behind an empty log there is no anchor, and behind a deleted one the gap is
-    /// open: what is deleted before its first read leaves no trace of its own.
+    /// Behind a deleted anchor the gap is open: what is deleted before its first read
+    /// leaves no trace of its own.
     pub(super) fn delete(&mut self, until: Index) {
+        let retained = self.log.end() - self.log.base;
         if self.may_delete() {
-            let retained = self.log.end() - self.log.base;
             self.log.delete(self.log.base + until.index(retained + 1));
+        } else if self.has_read_nothing() && retained > 0 {
+            // An engine keeps what it stored last.
+            self.log.delete(self.log.base + until.index(retained));
         }
+    }
+
+    /// Of an empty log, and a lease is there that brings what comes. What is deleted
+    /// between a look at an empty log and the lease behind it leaves no trace.
+    fn has_read_nothing(&self) -> bool {
+        let unread = self.live.position().anchor.is_none();
+        self.live.is_oriented() && unread && matches!(self.reading, Reading::Lease { .. })
     }
 
     /// Somebody else empties the log's file.

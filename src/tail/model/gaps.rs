@@ -15,14 +15,17 @@ impl Driver {
             panic!("a gap outside a snapshot");
         };
         self.paths.gaps += 1;
-        let at = self.at(before).expect("a gap needs an anchor");
-        let first = self.log.first_of(at);
-        assert!(
-            first < start,
-            "a gap at {at} ({first}), but all from {start} on is retained"
-        );
+        let at = self.at(before);
+        // Before the first record is known, nothing proves that it is retained.
+        if let Some(at) = at {
+            let first = self.log.first_of(at);
+            assert!(
+                first < start,
+                "a gap at {at} ({first}), but all from {start} on is retained"
+            );
+        }
         let segment = self.segments.last_mut().expect("oriented");
-        segment.end = Some(at + 1);
+        segment.end = Some(at.map_or(segment.start, |at| at + 1));
         self.segments.push(Segment {
             start,
             wanted: start,

@@ -3,6 +3,7 @@
 //! A script of writes and mishaps runs; what comes out is compared with what the
 //! log says without any machine. A skip inside a lease leaves out whole lines.
 
+mod beginnings;
 mod driver;
 mod files;
 mod gaps;

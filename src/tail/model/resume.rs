@@ -36,16 +36,20 @@ fn resumed(cursor: &str, log: &Log) -> Reading {
 }
 
 /// What happens while nobody, or a read that is cut as well, is there.
-fn meanwhile(log: &mut Log, ops: &[Op], back: &mut Reading, may_delete: bool) {
+fn meanwhile(log: &mut Log, ops: &[Op], back: &mut Reading, unread: bool) {
     for op in ops {
         match op {
             Op::Deliver(records) => {
                 let _left = (0..*records).find(|_| !back.pump(log));
             }
             Op::Break => back.fail(log),
-            Op::Delete(until) if may_delete => {
-                let until = log.base + until.index(log.end() - log.base + 1);
-                log.delete(until);
+            Op::Delete(until) => {
+                // An engine keeps what it stored last; nothing tells of what was before
+                // in an empty log.
+                let most = log.end() - log.base + usize::from(!unread);
+                if most > 0 {
+                    log.delete(log.base + until.index(most));
+                }
             }
             Op::Step => log.step_back(3_600_000 * MS),
             _ => op.write_to(log),
@@ -105,14 +109,13 @@ fn what_is_cut_anywhere_and_resumed_is_what_an_uncut_run_is() {
                 resumed(&cursor, log)
             };
             let position = driver.live.position();
-            // Behind an empty log there is no anchor that could be missed.
-            let may_delete = position.anchor.is_some();
             let (first, rest) = rest.split_at(second.index(rest.len() + 1));
             let log = &mut driver.log;
             let mut back = Reading::new(From::Beginning, Until::End, log);
-            meanwhile(log, first, &mut back, may_delete);
+            let unread = position.anchor.is_none();
+            meanwhile(log, first, &mut back, unread);
             let mut back = resume(&mut chain, position, log);
-            meanwhile(log, rest, &mut back, may_delete);
+            meanwhile(log, rest, &mut back, unread);
             told(&mut chain, &back.delivered);
             log.exit();
             let mut back = resume(&mut chain, back.history.position(), log);
