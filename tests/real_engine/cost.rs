@@ -129,7 +129,8 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
             rotation < 2.0 * paced + 2.0,
             "{rotation} ms against {paced} ms"
         );
-        assert!(opening < 2.0 * tail + 2.0, "{opening} ms against {tail} ms");
+        // It looks at the log's end three times, and at the container.
+        assert!(opening < 3.0 * tail + 2.0, "{opening} ms against {tail} ms");
         server.stop().await;
     }
 }
