@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail::proto::stream_logs_response::Event;
-use pulsetail::proto::task_service_client::TaskServiceClient;
-use pulsetail::proto::{
-    ContainerChangeKind as Change, GapCause, ListTasksRequest, StreamLogsResponse, TaskState,
-};
+use pulsetail::proto::{ContainerChangeKind as Change, GapCause, StreamLogsResponse, TaskState};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 use tonic::Streaming;
@@ -100,14 +97,7 @@ async fn start(engine: &'static Dockerd) {
 
 /// Names of the tasks that are not over.
 async fn tasks(server: &Process) -> Vec<String> {
-    let mut client = TaskServiceClient::connect(server.address().to_owned())
-        .await
-        .unwrap();
-    let request = ListTasksRequest {
-        page_size: 1_000,
-        ..ListTasksRequest::default()
-    };
-    let listed = client.list_tasks(request).await.unwrap().into_inner().tasks;
+    let listed = server.tasks().await;
     let is_over = |state| matches!(state, TaskState::Completed | TaskState::Stopped);
     let going = listed.into_iter().filter(|task| !is_over(task.state()));
     // Those of other tests' containers.

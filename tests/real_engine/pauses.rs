@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pulsetail::proto::task_service_client::TaskServiceClient;
-use pulsetail::proto::{ListTasksRequest, TaskType};
+use pulsetail::proto::TaskType;
 use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
@@ -35,14 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Generations by name of what never ends, and how often one of all tasks was replaced. The containers of other tests
 /// come and go.
 async fn generations(server: &Process, id: &str) -> (BTreeMap<String, u64>, u64) {
-    let mut client = TaskServiceClient::connect(server.address().to_owned())
-        .await
-        .unwrap();
-    let request = ListTasksRequest {
-        page_size: 1_000,
-        ..ListTasksRequest::default()
-    };
-    let tasks = client.list_tasks(request).await.unwrap().into_inner().tasks;
+    let tasks = server.tasks().await;
     let restarts = tasks.iter().map(|task| task.restarts).sum();
     let lasts = tasks.into_iter().filter(|task| match task.r#type() {
         TaskType::Container => task.container.as_ref().is_some_and(|of| of.id == id),

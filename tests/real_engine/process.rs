@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use pulsetail::proto::task_service_client::TaskServiceClient;
+use pulsetail::proto::{ListTasksRequest, Task};
+
 use crate::engine::Dockerd;
 
 /// A thread that is held, until this is dropped.
@@ -54,6 +57,18 @@ impl Process {
     /// Where it listens.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its tasks, the first 1,000.
+    pub(crate) async fn tasks(&self) -> Vec<Task> {
+        let mut client = TaskServiceClient::connect(self.address.clone())
+            .await
+            .unwrap();
+        let request = ListTasksRequest {
+            page_size: 1_000,
+            ..ListTasksRequest::default()
+        };
+        client.list_tasks(request).await.unwrap().into_inner().tasks
     }
 
     /// The most memory it ever held, in bytes.
