@@ -83,8 +83,21 @@ impl Log {
             return self.write_at_once(stream, bytes, clock);
         }
         self.copier(stream).write(bytes);
-        while let Some(piece) = self.copier(stream).next(|| clock.now()) {
-            self.store(stream, piece, clock);
+        let mut shared = None;
+        while let Some(mut piece) = self.copier(stream).next(|| clock.now()) {
+            self.restamp(&mut piece, &mut shared, clock);
+            self.store(stream, piece);
+        }
+    }
+
+    /// journald keeps microseconds of when each part comes. Records of one write share them two by two, as a fast
+    /// writer's do, however slow this machine is.
+    fn restamp(&self, piece: &mut Piece, shared: &mut Option<Timestamp>, clock: &mut Clock) {
+        if self.driver.kind == Kind::Journald {
+            piece.time = shared.take().unwrap_or_else(|| {
+                let micros = clock.now().nanos() / 1_000;
+                *shared.insert(Timestamp::from_nanos(micros * 1_000))
+            });
         }
     }
 
@@ -114,8 +127,9 @@ impl Log {
     /// The process is gone: stores unterminated lines, then ends every follower.
     pub(crate) fn end_run(&mut self, clock: &mut Clock) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if let Some(rest) = self.copier(stream).finish(|| clock.now()) {
-                self.store(stream, rest, clock);
+            if let Some(mut rest) = self.copier(stream).finish(|| clock.now()) {
+                self.restamp(&mut rest, &mut None, clock);
+                self.store(stream, rest);
             }
         }
         self.followers.clear();
@@ -242,7 +256,7 @@ impl Log {
         })
     }
 
-    fn store(&mut self, stream: Stream, piece: Piece, clock: &mut Clock) {
+    fn store(&mut self, stream: Stream, piece: Piece) {
         if let Some(left) = self.lost.checked_sub(1) {
             self.lost = left;
             return;
@@ -252,10 +266,6 @@ impl Log {
             End::LastPart => !self.driver.is_local() || self.habits.local_ends_long_lines,
             End::Open => false,
         };
-        let time = match self.driver.kind {
-            Kind::Journald => Timestamp::from_nanos(clock.now().nanos() / 1_000 * 1_000),
-            _ => piece.time,
-        };
         let bytes = if newline {
             [&piece.bytes[..], b"\n"].concat().into()
         } else {
@@ -263,7 +273,7 @@ impl Log {
         };
         self.append(Record {
             stream,
-            time,
+            time: piece.time,
             bytes: self.driver.stored(bytes),
         });
     }
