@@ -18,7 +18,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// what one container has is not the engine's.
 const LEAST: usize = 3;
 const SHARE: usize = 3;
-/// Outcomes kept before old ones are looked for.
+/// Outcomes kept at least before old ones are looked for.
 const TIDY: usize = 1_000;
 
 /// Whether the engine is worth asking. Clones are the same breaker; it begins
@@ -26,8 +26,15 @@ const TIDY: usize = 1_000;
 #[derive(Debug, Clone)]
 pub struct Breaker {
     closed: Arc<watch::Sender<bool>>,
-    /// The last one of each task.
-    outcomes: Arc<Mutex<HashMap<u64, (Instant, bool)>>>,
+    outcomes: Arc<Mutex<Outcomes>>,
+}
+
+#[derive(Debug)]
+struct Outcomes {
+    /// The last one of each task: when, and whether it was answered.
+    last: HashMap<u64, (Instant, bool)>,
+    /// So many are kept before old ones are looked for.
+    room: usize,
 }
 
 impl Default for Breaker {
@@ -55,13 +62,12 @@ impl Breaker {
     /// A task asked the engine, and got its answer or not.
     pub fn note(&self, task: u64, answered: bool, now: Instant) {
         let mut outcomes = self.outcomes();
-        outcomes.insert(task, (now, answered));
-        if answered && outcomes.len() < TIDY {
+        outcomes.last.insert(task, (now, answered));
+        if answered && !outcomes.is_full() {
             return;
         }
-        outcomes.retain(|_, (at, _)| now.duration_since(*at) <= WINDOW);
-        let failures = outcomes.values().filter(|(_, answered)| !answered).count();
-        if failures >= LEAST && failures * SHARE >= outcomes.len() {
+        outcomes.forget_old(now);
+        if outcomes.blame_the_engine() {
             self.set(false);
         }
     }
@@ -72,12 +78,12 @@ impl Breaker {
         let mut outcomes = self.outcomes();
         if answers && !self.is_closed() {
             // What failed before says nothing of the engine that is back.
-            outcomes.clear();
+            outcomes.last.clear();
         }
         self.set(answers);
     }
 
-    fn outcomes(&self) -> MutexGuard<'_, HashMap<u64, (Instant, bool)>> {
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,6 +91,34 @@ impl Breaker {
         others_first();
         let change = |now: &mut bool| std::mem::replace(now, closed) != closed;
         self.closed.send_if_modified(change);
+    }
+}
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        Self {
+            last: HashMap::new(),
+            room: TIDY,
+        }
+    }
+}
+
+impl Outcomes {
+    fn is_full(&self) -> bool {
+        self.last.len() >= self.room
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.last
+            .retain(|_, (at, _)| now.duration_since(*at) <= WINDOW);
+        // As many again: who has a turn must not pay for everybody's.
+        self.room = TIDY.max(2 * self.last.len());
+    }
+
+    fn blame_the_engine(&self) -> bool {
+        let answers = self.last.values().map(|(_, answered)| answered);
+        let failures = answers.filter(|answered| !**answered).count();
+        failures >= LEAST && failures * SHARE >= self.last.len()
     }
 }
 
@@ -123,5 +157,18 @@ mod tests {
             breaker.note(n, false, at(start, n * 2_600));
             assert!(breaker.is_closed(), "{n}");
         }
+    }
+
+    /// With 1,000 containers each turn of each once looked at all of them: 25 % of a core.
+    #[test]
+    fn many_tasks_are_looked_through_less_often_than_they_come() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        for task in 0..4 * TIDY as u64 {
+            breaker.note(task, true, start);
+            assert!(!breaker.outcomes().is_full(), "{task}: and so for the next");
+        }
+        breaker.note(0, false, at(start, 6_000));
+        assert_eq!(breaker.outcomes().last.len(), 1, "what is old is forgotten");
+        assert_eq!(breaker.outcomes().room, TIDY);
     }
 }
