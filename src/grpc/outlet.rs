@@ -78,6 +78,13 @@ impl End {
 /// Bytes that leave without waiting for more.
 const FLUSH_BYTES: usize = 64 * 1024;
 
+/// How long news of several members gathers under load: each by itself would wake
+/// their stream.
+const GATHER: Duration = Duration::from_millis(2);
+/// So far behind the times at which logs publish: the first one's entries wait for the
+/// others'.
+const BEHIND: Duration = Duration::from_millis(1);
+
 /// The client has cancelled.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -98,6 +105,9 @@ pub(crate) struct Outlet {
     latency: Duration,
     pace: Pace,
     due: Option<Instant>,
+    /// Whether batches come from several members, and until when their news gathers.
+    several: bool,
+    gather: Option<Instant>,
     held: Parts,
     held_bytes: usize,
 }
@@ -123,6 +133,8 @@ pub(crate) fn outlet(
         latency,
         pace: Pace::default(),
         due: None,
+        several: false,
+        gather: None,
         held: Parts::new(),
         held_bytes: 0,
     };
@@ -157,20 +169,41 @@ impl Outlet {
         self.write()
     }
 
+    /// From now on several members bring batches.
+    pub(crate) fn serve_several(&mut self) {
+        self.several = true;
+        self.pace.stay_behind(BEHIND);
+    }
+
     /// Hands over a batch that is framed already, in one part or several: at once
     /// after an idle moment, with others under load.
     pub(crate) async fn pass(&mut self, message: Parts) -> Step {
         self.hold(message);
-        self.due = self.pace.due(Instant::now(), self.latency);
-        if self.due.is_some() && self.held_bytes < FLUSH_BYTES {
+        let now = Instant::now();
+        self.due = self.pace.due(now, self.latency);
+        if let Some(due) = self.due
+            && self.held_bytes < FLUSH_BYTES
+        {
+            self.gather = self.several.then(|| due.min(now + GATHER));
             return Ok(None);
         }
         self.flush().await
     }
 
-    /// When what is held back is to be flushed, if anything is.
+    /// When there is something to do, if there is: what has gathered is to be taken,
+    /// what is held back is to be flushed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.due
+        self.gather.or(self.due)
+    }
+
+    /// Whether members' news is better taken later.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gather.is_some()
+    }
+
+    /// It is taken now.
+    pub(crate) fn has_gathered(&mut self) {
+        self.gather = None;
     }
 
     fn hold(&mut self, message: Parts) {
@@ -179,14 +212,21 @@ impl Outlet {
         self.held.extend(message);
     }
 
-    /// Sends the batches held back, within every deadline.
-    pub(crate) async fn flush(&mut self) -> Step {
+    /// Sends the batches held back once they have waited for long enough.
+    pub(crate) async fn flush_in_time(&mut self) -> Step {
+        match self.due {
+            Some(due) if due <= Instant::now() => self.flush().await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn flush(&mut self) -> Step {
         self.pace.left(Instant::now());
         self.write().await
     }
 
     async fn write(&mut self) -> Step {
-        self.due = None;
+        (self.due, self.gather) = (None, None);
         let permit = tokio::select! {
             // A client that reads gets what is there, whatever else happens.
             biased;
@@ -240,5 +280,66 @@ pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::hub::MAX_LATENCY;
+
+    fn message() -> Parts {
+        vec![Bytes::from_static(b"batch")]
+    }
+
+    /// An outlet that has just sent something, and what it sends.
+    async fn loaded(several: bool) -> (Outlet, LogBody) {
+        let (mut outlet, body) = outlet(None, CancellationToken::new(), MAX_LATENCY);
+        if several {
+            outlet.serve_several();
+        }
+        // It is at most so far to the next common time, and then an idle moment.
+        advance(MAX_LATENCY * 2).await;
+        assert!(outlet.pass(message()).await.is_ok_and(|end| end.is_none()));
+        assert_eq!(outlet.held_bytes, 0, "the first leaves at once");
+        (outlet, body)
+    }
+
+    async fn held(outlet: &mut Outlet) -> Instant {
+        assert!(outlet.pass(message()).await.is_ok_and(|end| end.is_none()));
+        assert!(outlet.held_bytes > 0, "it waits for others");
+        outlet.due.expect("not for ever")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_members_batches_are_taken_as_they_come() {
+        let (mut outlet, _body) = loaded(false).await;
+        let due = held(&mut outlet).await;
+        assert!(!outlet.gathers());
+        assert_eq!(outlet.due(), Some(due));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_of_several_members_gather_and_leave_in_time() {
+        let (mut outlet, _body) = loaded(true).await;
+        let due = held(&mut outlet).await;
+        let mut taken = 0;
+        while Instant::now() < due {
+            assert!(outlet.gathers(), "each would wake the stream");
+            let until = outlet.due().expect("somebody may wait");
+            assert!(until <= due && until <= Instant::now() + GATHER);
+            advance(until - Instant::now()).await;
+            outlet.has_gathered();
+            let flushed = outlet.flush_in_time().await;
+            assert!(flushed.is_ok_and(|end| end.is_none()));
+            if Instant::now() < due {
+                assert_eq!(held(&mut outlet).await, due, "no later for what came then");
+            }
+            taken += 1;
+        }
+        assert!(taken <= 1 + (MAX_LATENCY + BEHIND).as_millis() / GATHER.as_millis());
+        assert_eq!((outlet.held_bytes, outlet.due()), (0, None));
     }
 }

@@ -20,16 +20,24 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
     left: Option<Instant>,
+    /// How far its times are behind those common to all.
+    behind: Duration,
 }
 
 impl Pace {
+    /// From now on it is so far behind the common times.
+    pub fn stay_behind(&mut self, behind: Duration) {
+        self.behind = behind;
+    }
+
     /// When what is there now may leave; `None`: at once. That is the next time
     /// common to all of this latency, and no later than it allows.
     pub fn due(&self, now: Instant, latency: Duration) -> Option<Instant> {
-        let left = self.left?.saturating_duration_since(*EPOCH);
-        let times = left.as_nanos().checked_div(latency.as_nanos())?;
+        let (left, epoch) = (self.left?, *EPOCH + self.behind);
+        let past = left.saturating_duration_since(epoch);
+        let times = past.as_nanos().checked_div(latency.as_nanos())?;
         let next = latency.saturating_mul(u32::try_from(times).ok()?.checked_add(1)?);
-        let due = *EPOCH + next;
+        let due = (epoch + next).min(left + latency);
         (due > now).then_some(due)
     }
 
@@ -90,6 +98,25 @@ mod tests {
         };
         assert!(due(0).is_some());
         assert!((1..19).all(|after| due(after) == due(0)));
+    }
+
+    #[test]
+    fn who_stays_behind_leaves_after_the_others_and_no_less_often() {
+        let (now, behind) = (*EPOCH + latency() * 3, Duration::from_millis(1));
+        let mut pace = Pace::default();
+        pace.stay_behind(behind);
+        assert_eq!(
+            pace.due(now, latency()),
+            None,
+            "at once after an idle moment"
+        );
+        pace.left(now);
+        assert_eq!(pace.due(now, latency()), Some(now + behind));
+        pace.left(now + behind);
+        assert_eq!(
+            pace.due(now + latency(), latency()),
+            Some(now + behind + latency())
+        );
     }
 
     fn latency() -> Duration {

@@ -12,8 +12,8 @@ mod members;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, abortable, unfold};
+use futures_util::{FutureExt, StreamExt};
 use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval_at};
@@ -37,6 +37,9 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
 const ENGINE_LOST: Duration = Duration::from_secs(300);
 /// Stored by the engine later than stamped: what `until` still waits for.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
+
+/// Taken at once of what has gathered, so that nothing else waits for long.
+const GATHERED: usize = 1_024;
 
 /// What a stream begins with.
 pub(crate) struct Beginning {
@@ -166,6 +169,9 @@ impl Writer {
             first,
             ..member
         });
+        if self.members.len() > 1 {
+            self.outlet.serve_several();
+        }
     }
 
     async fn merge(&mut self) -> Result<End, Gone> {
@@ -185,7 +191,7 @@ impl Writer {
                 // One timer for all: each would have its room in every stream.
                 () = at(self.due(until, lost_at)) => match self.is_over(until, lost_at) {
                     Some(end) => return Ok(end),
-                    None => Box::pin(self.outlet.flush()).await?,
+                    None => Box::pin(self.gathered()).await?,
                 },
                 _ = progress.tick() => Box::pin(self.progress()).await?,
                 Ok(()) = reach.changed() => {
@@ -195,7 +201,7 @@ impl Writer {
                 () = self.joins.knowledge.changed(), if self.terms.follow => {
                     Box::pin(self.hear()).await?
                 }
-                brought = self.items.next(), if !self.items.is_empty() => match brought {
+                brought = self.items.next(), if self.listens() => match brought {
                     // Many lines come at once.
                     Some(brought) => Box::pin(self.brought(brought)).await?,
                     // The last one is over: that may be the end.
@@ -208,7 +214,25 @@ impl Writer {
         }
     }
 
-    /// When its time is over, or what is held back is to leave.
+    fn listens(&self) -> bool {
+        !self.items.is_empty() && !self.outlet.gathers()
+    }
+
+    /// Takes what members have brought meanwhile; what has waited for it leaves.
+    async fn gathered(&mut self) -> Step {
+        self.outlet.has_gathered();
+        for _ in 0..GATHERED {
+            let Some(Some(brought)) = self.items.next().now_or_never() else {
+                break;
+            };
+            if let Some(end) = self.brought(brought).await? {
+                return Ok(Some(end));
+            }
+        }
+        self.outlet.flush_in_time().await
+    }
+
+    /// When its time is over, or there is something to take or to flush.
     fn due(&self, until: Option<Instant>, lost_at: Option<Instant>) -> Option<Instant> {
         let until = until.filter(|_| self.members.are_live());
         let all = [self.outlet.expiry(), lost_at, until, self.outlet.due()];
