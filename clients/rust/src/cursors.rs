@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::proto::stream_logs_response::Event;
-use crate::proto::{ContainerChangeKind, ContainerRef, Member, Progress, StreamLogsResponse};
+use crate::proto::{
+    ContainerChangeKind, ContainerRef, GapCause, Member, Progress, StreamLogsResponse,
+};
 
 /// The newest cursor of every container, by its id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,19 +17,14 @@ impl Cursors {
         for (id, cursor) in given(message) {
             self.0.insert(id.to_owned(), cursor.to_owned());
         }
-        if let Some(Event::ContainerChange(change)) = &message.event
-            && change.kind() == ContainerChangeKind::Removed
-        {
-            self.0.remove(id(change.container.as_ref()));
+        if let Some(container) = removed(message) {
+            self.0.remove(id(container));
         }
     }
 
-    /// Keeps the first cursor of every container instead of the newest.
-    pub fn keep_first(&mut self, message: &StreamLogsResponse) {
-        for (id, cursor) in given(message) {
-            let kept = self.0.entry(id.to_owned());
-            kept.or_insert_with(|| cursor.to_owned());
-        }
+    /// The containers, by their ids.
+    pub fn containers(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// The cursors, for [`cursors`](crate::proto::StreamLogsRequest::cursors).
@@ -61,6 +58,21 @@ fn given(message: &StreamLogsResponse) -> Vec<(&str, &str)> {
     given
 }
 
+/// The container that a message says is gone.
+fn removed(message: &StreamLogsResponse) -> Option<Option<&ContainerRef>> {
+    match &message.event {
+        Some(Event::ContainerChange(change)) => {
+            let is_removed = change.kind() == ContainerChangeKind::Removed;
+            is_removed.then_some(change.container.as_ref())
+        }
+        Some(Event::Gap(gap)) => {
+            let is_removed = gap.cause() == GapCause::ContainerRemoved;
+            is_removed.then_some(gap.container.as_ref())
+        }
+        _ => None,
+    }
+}
+
 fn of_member(member: &Member) -> (&str, &str) {
     (id(member.container.as_ref()), &member.cursor)
 }
@@ -74,4 +86,63 @@ fn positions(progress: &Progress) -> Vec<(&str, &str)> {
 
 fn id(container: Option<&ContainerRef>) -> &str {
     container.map_or("", |container| &container.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{ContainerChange, Gap, LogBatch, Opened};
+
+    fn web() -> Option<ContainerRef> {
+        Some(ContainerRef {
+            id: "c0ffee".into(),
+            name: "web".into(),
+        })
+    }
+
+    fn kept(events: [Event; 2]) -> Vec<String> {
+        let mut cursors = Cursors::default();
+        for event in events {
+            cursors.keep(&StreamLogsResponse { event: Some(event) });
+        }
+        cursors.to_vec()
+    }
+
+    #[test]
+    fn the_newest_is_kept_until_the_container_is_gone() {
+        let opened = || {
+            Event::Opened(Opened {
+                members: vec![Member {
+                    container: web(),
+                    cursor: "a".into(),
+                    ..Member::default()
+                }],
+                ..Opened::default()
+            })
+        };
+        let batch = LogBatch {
+            container: web(),
+            cursor: "b".into(),
+            ..LogBatch::default()
+        };
+        assert_eq!(kept([opened(), Event::Batch(batch)]), ["b"]);
+        let change = |kind: ContainerChangeKind| ContainerChange {
+            container: web(),
+            kind: kind.into(),
+            ..ContainerChange::default()
+        };
+        let left = change(ContainerChangeKind::Deselected);
+        assert_eq!(kept([opened(), Event::ContainerChange(left)]), ["a"]);
+        let removed = change(ContainerChangeKind::Removed);
+        assert!(kept([opened(), Event::ContainerChange(removed)]).is_empty());
+        let gap = |cause: GapCause| Gap {
+            container: web(),
+            cause: cause.into(),
+            ..Gap::default()
+        };
+        let deleted = gap(GapCause::RotatedOut);
+        assert_eq!(kept([opened(), Event::Gap(deleted)]), ["a"]);
+        let unread = gap(GapCause::ContainerRemoved);
+        assert!(kept([opened(), Event::Gap(unread)]).is_empty());
+    }
 }

@@ -66,6 +66,8 @@ pub struct Chain {
     /// Of truncated entries by their place, the bytes cut and left.
     pub(super) truncated: BTreeMap<usize, (u64, u64)>,
     cursors: ByDigest<Place>,
+    /// The first of them.
+    beginning: String,
     newest: [Option<Newest>; 4],
     replay: Replay,
     verified: Option<i64>,
@@ -86,6 +88,7 @@ impl Chain {
             gaps: Vec::new(),
             truncated: BTreeMap::new(),
             cursors: ByDigest::default(),
+            beginning: String::new(),
             newest: [None; 4],
             replay: Replay::default(),
             verified: None,
@@ -201,6 +204,9 @@ impl Chain {
             self.overflowed = true;
             return;
         }
+        if self.beginning.is_empty() {
+            cursor.clone_into(&mut self.beginning);
+        }
         let entries = self.held.len();
         let here = Place {
             entries,
@@ -226,6 +232,11 @@ impl Chain {
     /// Whether the chain was given this cursor, and has not gone back before it.
     pub fn knows(&self, cursor: &str) -> bool {
         self.cursors.contains_key(&xxh3_64(cursor.as_bytes()))
+    }
+
+    /// The cursor that the chain begins behind; empty: none was given yet.
+    pub fn beginning(&self) -> &str {
+        &self.beginning
     }
 
     /// All that was stored by an instant (ns since the Unix epoch) is delivered

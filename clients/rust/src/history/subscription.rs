@@ -1,10 +1,10 @@
 //! Feeds chains from the contract's messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chain::Chain;
 use super::entry::{Gap, nanos, received};
-use super::report::{Findings, Report, Rule};
+use super::report::{Findings, Report, Rule, Violation};
 use super::{Rules, Truth};
 use crate::proto::stream_logs_response::Event;
 use crate::proto::{
@@ -24,13 +24,14 @@ pub struct History {
     ended: Report,
     findings: Findings,
     stream: Stream,
-    /// Containers whose chains the stream goes on with.
-    resumed: Vec<String>,
 }
 
-/// One stream's counts.
+/// One stream: its counts, and whom it reads.
 #[derive(Debug, Clone, Default)]
 struct Stream {
+    /// Containers whose chains it goes on with: resumed, or members before.
+    goes_on: BTreeSet<String>,
+    members: BTreeSet<String>,
     messages: u64,
     entries: u64,
     closed: bool,
@@ -46,7 +47,6 @@ impl History {
             ended: Report::default(),
             findings: Findings::new(rules.most_violations),
             stream: Stream::default(),
-            resumed: Vec::new(),
         }
     }
 
@@ -54,13 +54,12 @@ impl History {
     /// must come again. A cursor that no chain here was given begins a new one.
     pub fn begin<'a>(&mut self, cursors: impl IntoIterator<Item = &'a str>) {
         self.stream = Stream::default();
-        self.resumed.clear();
         for cursor in cursors {
             let known = self.chains.iter_mut().find_map(|(id, chain)| {
                 let resumed = chain.resume(cursor).ok();
                 resumed.map(|()| id.clone())
             });
-            self.resumed.extend(known);
+            self.stream.goes_on.extend(known);
         }
     }
 
@@ -106,13 +105,23 @@ impl History {
         if !self.stream.closed {
             self.wrong("OK without `closing`");
         }
-        self.chains.values_mut().for_each(Chain::completed);
+        self.of_members().for_each(Chain::completed);
     }
 
     /// A cursor that was given was refused.
     pub fn refused(&mut self, why: &str) {
         self.findings.add(Rule::Resumable, 0, || {
             format!("a cursor was refused: {why}")
+        });
+    }
+
+    /// A container that was selected all along was no member.
+    pub fn left_out(&mut self, container: &str) {
+        self.ended.violations.push(Violation {
+            rule: Rule::Covered,
+            container: container.to_owned(),
+            behind: 0,
+            what: "ran all along, and was no member".to_owned(),
         });
     }
 
@@ -149,6 +158,22 @@ impl History {
         self.chains.get(id)
     }
 
+    /// The containers that are members of the stream now, by their ids.
+    pub fn members(&self) -> &BTreeSet<String> {
+        &self.stream.members
+    }
+
+    /// The containers that have a chain, by their ids.
+    pub fn containers(&self) -> impl Iterator<Item = &str> {
+        self.chains.keys().map(String::as_str)
+    }
+
+    fn of_members(&mut self) -> impl Iterator<Item = &mut Chain> {
+        let members = &self.stream.members;
+        let of = self.chains.iter_mut();
+        of.filter_map(|(id, chain)| members.contains(id).then_some(chain))
+    }
+
     fn wrong(&mut self, what: &str) {
         let behind = self.stream.messages;
         self.findings.add(Rule::Counted, 0, || {
@@ -159,7 +184,7 @@ impl History {
     /// The chain of a member; a container that is none is told.
     fn of(&mut self, container: Option<&ContainerRef>) -> &mut Chain {
         let id = container.map_or("", |container| &container.id);
-        if !self.chains.contains_key(id) {
+        if !self.stream.members.contains(id) {
             self.wrong(&format!("something of {id:?}, which is no member"));
         }
         let rules = self.rules;
@@ -173,7 +198,9 @@ impl History {
             .container
             .as_ref()
             .map_or("", |container| &container.id);
-        if !self.resumed.iter().any(|resumed| resumed == id)
+        self.stream.members.insert(id.to_owned());
+        // One that left and joins again goes on where it was.
+        if self.stream.goes_on.insert(id.to_owned())
             && let Some(chain) = self.chains.remove(id)
         {
             self.ended.add(named(id, chain.judge(None)));
@@ -224,10 +251,11 @@ impl History {
         let removed = gap.cause() == GapCause::ContainerRemoved;
         let id = gap.container.as_ref().map_or("", |container| &container.id);
         // One that was removed while the client was away is no member any more.
-        if removed && !self.chains.contains_key(id) {
-            return;
-        }
-        let chain = self.of(gap.container.as_ref());
+        let chain = match removed && !self.stream.members.contains(id) {
+            true => self.chains.get_mut(id),
+            false => Some(self.of(gap.container.as_ref())),
+        };
+        let Some(chain) = chain else { return };
         chain.cursor(&gap.cursor);
         chain.gap(Gap {
             skip: gap.cause() == GapCause::EngineSkip,
@@ -251,6 +279,10 @@ impl History {
             return;
         }
         self.of(change.container.as_ref()).cursor(&change.cursor);
+        if kind == ContainerChangeKind::Removed || kind == ContainerChangeKind::Deselected {
+            let id = change.container.as_ref().map_or("", |left| &left.id);
+            self.stream.members.remove(id);
+        }
     }
 
     fn progress(&mut self, progress: &Progress) {
@@ -273,9 +305,7 @@ impl History {
         }
         self.stream.verified = verified;
         if let Some(verified) = verified {
-            self.chains
-                .values_mut()
-                .for_each(|chain| chain.verified(verified));
+            self.of_members().for_each(|chain| chain.verified(verified));
         }
     }
 }

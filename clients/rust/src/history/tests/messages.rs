@@ -10,16 +10,16 @@ use crate::proto::{
     log_entry,
 };
 
-const ID: &str = "c0ffee";
+pub(super) const ID: &str = "c0ffee";
 
-fn container() -> Option<ContainerRef> {
+pub(super) fn container() -> Option<ContainerRef> {
     Some(ContainerRef {
         id: ID.into(),
         name: "web".into(),
     })
 }
 
-fn opened(cursor: &str) -> Event {
+pub(super) fn opened(cursor: &str) -> Event {
     Event::Opened(Opened {
         members: vec![Member {
             container: container(),
@@ -30,7 +30,7 @@ fn opened(cursor: &str) -> Event {
     })
 }
 
-fn batch(lines: std::ops::Range<i64>, cursor: &str) -> Event {
+pub(super) fn batch(lines: std::ops::Range<i64>, cursor: &str) -> Event {
     let entry = |n: i64| LogEntry {
         time: Some(Timestamp {
             seconds: n,
@@ -47,7 +47,7 @@ fn batch(lines: std::ops::Range<i64>, cursor: &str) -> Event {
     })
 }
 
-fn progress(entries_sent: u64, messages_sent: u64, verified: i64) -> Progress {
+pub(super) fn progress(entries_sent: u64, messages_sent: u64, verified: i64) -> Progress {
     Progress {
         entries_sent,
         messages_sent,
@@ -59,14 +59,14 @@ fn progress(entries_sent: u64, messages_sent: u64, verified: i64) -> Progress {
     }
 }
 
-fn closing(progress: Progress) -> Event {
+pub(super) fn closing(progress: Progress) -> Event {
     Event::Closing(Closing {
         progress: Some(progress),
         ..Closing::default()
     })
 }
 
-fn stream() -> Vec<Event> {
+pub(super) fn stream() -> Vec<Event> {
     vec![
         opened("a"),
         batch(0..3, "b"),
@@ -76,7 +76,7 @@ fn stream() -> Vec<Event> {
     ]
 }
 
-fn feed(history: &mut History, events: Vec<Event>) {
+pub(super) fn feed(history: &mut History, events: Vec<Event>) {
     for event in events {
         history.message(&StreamLogsResponse { event: Some(event) });
     }

@@ -1,6 +1,7 @@
 //! The validator against histories that were tampered with.
 
 mod lines;
+mod members;
 mod messages;
 mod resumes;
 mod rules;

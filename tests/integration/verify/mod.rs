@@ -1,28 +1,20 @@
 //! `pulsetail verify`: a faithful server is valid whatever its engine does, one that tampers is told.
 
-use std::pin::Pin;
-use std::process::Command;
+mod liar;
+mod selection;
+
+use std::process::{Command, Output};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
-use pulsetail::proto::log_entry::Line;
-use pulsetail::proto::log_service_client::LogServiceClient;
-use pulsetail::proto::log_service_server::{LogService, LogServiceServer};
-use pulsetail::proto::stream_logs_response::Event;
-use pulsetail::proto::{
-    ListLogEntriesRequest, ListLogEntriesResponse, LogBatch, StreamLogsRequest, StreamLogsResponse,
-};
 use pulsetail_client::history::{Least, Rule, Verdict};
+use pulsetail_client::proto::Selector;
 use pulsetail_client::verify::{Outcome, Settings, run};
 use pulsetail_sim::{Container, Driver, Ending, Fault, Sim};
-use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
 
 use crate::harness::{Server, engine, within};
+use liar::{Tamper, Tampering};
 
 /// Long enough for some fifteen cuts.
 const LENGTH: Duration = Duration::from_millis(1_500);
@@ -37,7 +29,10 @@ const LEAST: Least = Least {
 fn settings(server: String) -> Settings {
     Settings {
         server,
-        containers: vec!["web".to_owned()],
+        selector: Some(Selector {
+            names: vec!["web".to_owned()],
+            ..Selector::default()
+        }),
         length: Some(LENGTH),
         cut_every: Duration::from_millis(100),
         seed: 7,
@@ -144,6 +139,17 @@ async fn a_server_that_drops_repeats_or_swaps_entries_is_violated() {
     server.stop().await;
 }
 
+/// Runs the command.
+async fn verify(flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulsetail"));
+    command.env_clear().arg("verify").args(flags);
+    if !flags.contains(&"--cut-every=0s") {
+        command.arg("--cut-every=100ms");
+    }
+    let output = spawn_blocking(move || command.output());
+    output.await.unwrap().unwrap()
+}
+
 #[tokio::test]
 async fn its_exit_status_tells_valid_violated_unusable_and_void_apart() {
     let sim = engine();
@@ -174,123 +180,11 @@ async fn its_exit_status_tells_valid_violated_unusable_and_void_apart() {
         ),
     ];
     for (flags, status, word) in cases {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pulsetail"));
-        command.env_clear().arg("verify").args(flags);
-        if !flags.contains(&"--cut-every=0s") {
-            command.arg("--cut-every=100ms");
-        }
-        let output = spawn_blocking(move || command.output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = verify(flags).await;
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(status), "{flags:?}: {output:?}");
         assert!(told.contains(word), "{told}");
     }
     drop(writing);
     server.stop().await;
-}
-
-/// What a lying server does with its streams.
-#[derive(Debug, Clone, Copy)]
-enum Tamper {
-    Drop,
-    Repeat,
-    Swap,
-    Cut,
-    DropMessage,
-    End,
-}
-
-/// A server that passes on another one's streams, but not as they are.
-struct Tampering {
-    url: String,
-    serving: JoinHandle<()>,
-}
-
-impl Tampering {
-    async fn start(server: &Server, tamper: Tamper) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let liar = Liar {
-            truthful: server.logs(),
-            tamper,
-        };
-        let serving = tonic::transport::Server::builder()
-            .add_service(LogServiceServer::new(liar))
-            .serve_with_incoming(TcpListenerStream::new(listener));
-        let serving = tokio::spawn(async move { serving.await.unwrap() });
-        Self { url, serving }
-    }
-}
-
-impl Drop for Tampering {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-struct Liar {
-    truthful: LogServiceClient<Channel>,
-    tamper: Tamper,
-}
-
-type Answer = Result<StreamLogsResponse, Status>;
-
-#[tonic::async_trait]
-impl LogService for Liar {
-    type StreamLogsStream = Pin<Box<dyn Stream<Item = Answer> + Send>>;
-
-    async fn stream_logs(
-        &self,
-        request: Request<StreamLogsRequest>,
-    ) -> Result<Response<Self::StreamLogsStream>, Status> {
-        let request = request.into_inner();
-        // What is stored is told as it is: a lie in both would agree with itself.
-        let tamper = Some(self.tamper).filter(|_| request.follow);
-        let messages = self
-            .truthful
-            .clone()
-            .stream_logs(request)
-            .await?
-            .into_inner();
-        let mut lied = false;
-        let told = messages.flat_map(move |message| {
-            let several = |batch: &LogBatch| batch.entries.len() > 1;
-            let event = message
-                .as_ref()
-                .ok()
-                .and_then(|message| message.event.as_ref());
-            let lie = match (event, tamper) {
-                (Some(Event::Batch(batch)), Some(tamper)) if several(batch) && !lied => {
-                    lied = true;
-                    lies(batch.clone(), tamper)
-                }
-                _ => vec![message],
-            };
-            futures_util::stream::iter(lie)
-        });
-        Ok(Response::new(told.boxed()))
-    }
-
-    async fn list_log_entries(
-        &self,
-        _: Request<ListLogEntriesRequest>,
-    ) -> Result<Response<ListLogEntriesResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
-    }
-}
-
-/// What is sent instead of a batch.
-fn lies(mut batch: LogBatch, tamper: Tamper) -> Vec<Answer> {
-    match tamper {
-        Tamper::Drop => drop(batch.entries.remove(0)),
-        Tamper::Repeat => batch.entries.insert(0, batch.entries[0].clone()),
-        Tamper::Swap => batch.entries.swap(0, 1),
-        Tamper::Cut => batch.entries[0].line = Some(Line::Text("o".into())),
-        Tamper::DropMessage => return Vec::new(),
-        Tamper::End => return vec![Err(Status::unavailable("gone"))],
-    }
-    let event = Some(Event::Batch(batch));
-    vec![Ok(StreamLogsResponse { event })]
 }

@@ -1,5 +1,7 @@
 //! The commands of the command line that talk to a server.
 
+mod selector;
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use anyhow::Context;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::history::{Least, Verdict};
+use crate::proto::Selector;
 use crate::verify::{self, Outcome, Settings};
 
 /// A promise was broken.
@@ -42,6 +45,12 @@ pub fn verify() -> Command {
                 .value_name("NAME")
                 .action(ArgAction::Append)
                 .help("A container by name, id or id prefix; may be repeated [default: all that the server lists]"),
+            Arg::new("selector")
+                .long("selector")
+                .value_name("JSON")
+                .value_parser(selector::parse)
+                .conflicts_with("container")
+                .help("Whoever a selector of the contract chooses, as it comes and goes: '{\"composeProject\":\"shop\"}', '{\"all\":true}'"),
             duration("for").help("Stop after so long [default: run until interrupted]"),
             duration("cut-every")
                 .value_parser(cut_every)
@@ -73,13 +82,17 @@ pub async fn run_verify(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let names = matches.get_many::<String>("container");
+    let of_names = names.map(|names| Selector {
+        names: names.cloned().collect(),
+        ..Selector::default()
+    });
     let server = matches
         .get_one::<String>("server")
         .context("has a default")?;
     let cut_every = matches.get_one::<Duration>("cut-every");
     let settings = Settings {
         server: server.clone(),
-        containers: names.unwrap_or_default().cloned().collect(),
+        selector: matches.get_one("selector").cloned().or(of_names),
         length: matches.get_one::<Duration>("for").copied(),
         cut_every: *cut_every.context("has a default")?,
         seed: fastrand::u64(..),
@@ -102,8 +115,11 @@ fn tell(outcome: &Outcome, least: &Least) -> anyhow::Result<u8> {
     writeln!(out, "{report}")?;
     writeln!(
         out,
-        "{} cuts of our own, {} other interruptions",
-        outcome.cuts, outcome.interruptions
+        "{} container{}, {} cuts of our own, {} other interruptions",
+        outcome.containers,
+        if outcome.containers == 1 { "" } else { "s" },
+        outcome.cuts,
+        outcome.interruptions
     )?;
     let (verdict, status) = match report.verdict(least) {
         Verdict::Valid => ("valid: every promise was kept".to_owned(), 0),

@@ -1,31 +1,32 @@
 //! Judges a live server: follows it, cuts its own stream, resumes, and compares
 //! what came with what is stored.
 
-use std::collections::BTreeMap;
+mod selection;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::time::Duration;
 
+use prost_types::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use crate::Cursors;
 use crate::history::{History, Report, Rules, Truth};
-use crate::proto::container_service_client::ContainerServiceClient;
 use crate::proto::log_service_client::LogServiceClient;
+use crate::proto::stream_logs_request::Start;
 use crate::proto::stream_logs_response::Event;
-use crate::proto::{
-    Container, ListContainersRequest, Selector, StreamLogsRequest, StreamLogsResponse,
-};
+use crate::proto::{Selector, StreamLogsRequest, StreamLogsResponse};
+use selection::Selection;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Where the server listens: a URL, `http` or `unix`.
     pub server: String,
-    /// Names, ids or id prefixes; empty: every readable container that the
-    /// server lists.
-    pub containers: Vec<String>,
+    /// Whose logs; `None`: every readable container that the server lists now.
+    pub selector: Option<Selector>,
     /// How long to follow; `None`: until told to stop.
     pub length: Option<Duration>,
     /// The mean time between two cuts; up to hours.
@@ -39,6 +40,8 @@ pub struct Settings {
 pub struct Outcome {
     /// The judgement.
     pub report: Report,
+    /// Containers that were members at any time.
+    pub containers: usize,
     /// Streams that this client cut.
     pub cuts: u64,
     /// Streams that ended otherwise: by the server, the network, or in silence.
@@ -92,40 +95,18 @@ pub async fn run(
     })?;
     let channel = endpoint.connect_timeout(PATIENCE).connect_lazy();
     let mut verifier = Verifier {
-        containers: selected(settings, channel.clone()).await?,
+        selection: Selection::new(channel.clone(), settings.selector.as_ref()).await?,
         client: LogServiceClient::new(channel),
         history: History::new(Rules::default()),
-        first: Cursors::default(),
         cursors: Cursors::default(),
+        verified: None,
+        is_whole: false,
         random: fastrand::Rng::with_seed(settings.seed),
         cuts: 0,
         interruptions: 0,
     };
     verifier.follow(settings, stop).await?;
     verifier.finish().await
-}
-
-async fn selected(settings: &Settings, channel: Channel) -> Result<Vec<String>, VerifyError> {
-    if !settings.containers.is_empty() {
-        return Ok(settings.containers.clone());
-    }
-    let mut client = ContainerServiceClient::new(channel);
-    let mut request = ListContainersRequest::default();
-    let mut ids = Vec::new();
-    loop {
-        let page = client.list_containers(request.clone()).await?.into_inner();
-        let readable = |container: &Container| container.unreadable_reason.is_empty();
-        let readable = page.containers.into_iter().filter(readable);
-        ids.extend(readable.filter_map(|container| Some(container.container?.id)));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        request.page_token = page.next_page_token;
-    }
-    match ids.is_empty() {
-        true => Err(VerifyError::NoContainer),
-        false => Ok(ids),
-    }
 }
 
 /// How a stream ended.
@@ -140,12 +121,14 @@ enum Ended {
 }
 
 struct Verifier {
-    containers: Vec<String>,
+    selection: Selection,
     client: LogServiceClient<Channel>,
     history: History,
-    /// Of each container the cursor that its chain began with.
-    first: Cursors,
     cursors: Cursors,
+    /// The newest `verified_time`: from where to go on without a cursor.
+    verified: Option<Timestamp>,
+    /// All members of some opening were told.
+    is_whole: bool,
     random: fastrand::Rng,
     cuts: u64,
     interruptions: u64,
@@ -198,21 +181,10 @@ impl Verifier {
 
     async fn open(&mut self, follow: bool) -> Result<Streaming<StreamLogsResponse>, Status> {
         let cursors = self.cursors.to_vec();
-        let request = match cursors.is_empty() {
-            true => StreamLogsRequest {
-                selector: Some(Selector {
-                    names: self.containers.clone(),
-                    ..Selector::default()
-                }),
-                follow,
-                ..StreamLogsRequest::default()
-            },
-            false => StreamLogsRequest {
-                cursors: cursors.clone(),
-                follow,
-                ..StreamLogsRequest::default()
-            },
-        };
+        let mut selector = self.selection.selector();
+        // Who was there may be gone.
+        selector.allow_missing |= self.is_whole;
+        let request = request(selector, cursors.clone(), self.verified, follow);
         let stream = self.client.stream_logs(request).await?.into_inner();
         self.history.begin(cursors.iter().map(String::as_str));
         Ok(stream)
@@ -269,37 +241,86 @@ impl Verifier {
     fn take(&mut self, message: &StreamLogsResponse) {
         self.history.message(message);
         self.cursors.keep(message);
-        self.first.keep_first(message);
+        match &message.event {
+            Some(Event::Progress(progress)) => {
+                self.verified = progress.verified_time.or(self.verified);
+            }
+            Some(Event::CaughtUp(whom)) if whom.container.is_none() => self.is_whole = true,
+            _ => {}
+        }
     }
 
-    /// Reads what is left, then all of it again from the first cursors on.
+    /// Reads what is left, then all of it again from where each chain began.
     async fn finish(mut self) -> Result<Outcome, VerifyError> {
         let mut truths = BTreeMap::new();
-        if !self.cursors.is_empty() {
-            let mut rest = self.open(false).await?;
-            while let Some(message) = rest.message().await? {
-                self.take(&message);
-            }
-            self.history.completed();
-            self.cursors = std::mem::take(&mut self.first);
-            let all = self.client.stream_logs(StreamLogsRequest {
-                cursors: self.cursors.to_vec(),
-                ..StreamLogsRequest::default()
-            });
-            let mut all = all.await?.into_inner();
-            let mut stored = History::new(Rules::default());
-            while let Some(message) = all.message().await? {
-                stored.message(&message);
-                store(&mut truths, &message);
-            }
-            stored.completed();
-            self.history.also(stored.judge());
+        if !self.cursors.is_empty() || self.is_whole {
+            self.read_rest().await?;
+            truths = self.read_again().await?;
         }
         Ok(Outcome {
             report: self.history.judge_against(&truths),
+            containers: self.history.containers().count(),
             cuts: self.cuts,
             interruptions: self.interruptions,
         })
+    }
+
+    /// Reads to the end, and sees whether anybody was left out.
+    async fn read_rest(&mut self) -> Result<(), VerifyError> {
+        let followed: BTreeSet<String> = self.history.containers().map(str::to_owned).collect();
+        let mut rest = self.open(false).await?;
+        while let Some(message) = rest.message().await? {
+            self.take(&message);
+        }
+        self.history.completed();
+        for id in self.selection.ran_all_along().await? {
+            let was_followed = followed.contains(&id) || !self.is_whole;
+            if !was_followed || !self.history.members().contains(&id) {
+                self.history.left_out(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is stored of whoever is still there.
+    async fn read_again(&mut self) -> Result<BTreeMap<String, Truth>, VerifyError> {
+        let kept = self.cursors.containers();
+        let chains = kept.filter_map(|id| self.history.chain(id));
+        let cursors: Vec<_> = chains.map(|chain| chain.beginning().to_owned()).collect();
+        let mut truths = BTreeMap::new();
+        if cursors.is_empty() {
+            return Ok(truths);
+        }
+        let all = self.client.stream_logs(StreamLogsRequest {
+            cursors,
+            ..StreamLogsRequest::default()
+        });
+        let mut all = all.await?.into_inner();
+        let mut stored = History::new(Rules::default());
+        while let Some(message) = all.message().await? {
+            stored.message(&message);
+            store(&mut truths, &message);
+        }
+        stored.completed();
+        self.history.also(stored.judge());
+        Ok(truths)
+    }
+}
+
+/// Goes on with all cursors, or without one from what is verified.
+fn request(
+    selector: Selector,
+    cursors: Vec<String>,
+    verified: Option<Timestamp>,
+    follow: bool,
+) -> StreamLogsRequest {
+    let since = verified.filter(|_| cursors.is_empty());
+    StreamLogsRequest {
+        selector: Some(selector),
+        cursors,
+        follow,
+        start: since.map(Start::Since),
+        ..StreamLogsRequest::default()
     }
 }
 
@@ -329,5 +350,25 @@ fn store(truths: &mut BTreeMap<String, Truth>, message: &StreamLogsResponse) {
             truths.insert(id.to_owned(), Truth::new().stored());
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_cursor_it_goes_on_from_what_is_verified() {
+        let verified = Some(Timestamp {
+            seconds: 7,
+            nanos: 0,
+        });
+        let start = |cursors: &[&str], verified| {
+            let cursors = cursors.iter().map(|cursor| (*cursor).to_owned()).collect();
+            request(Selector::default(), cursors, verified, true).start
+        };
+        assert_eq!(start(&[], verified), verified.map(Start::Since));
+        assert_eq!(start(&[], None), None);
+        assert_eq!(start(&["a"], verified), None);
     }
 }
