@@ -126,10 +126,11 @@ fn pace() -> impl Fn() + Send + Sync + 'static {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         let flow = Flow::of_late();
         if last.elapsed() < BUSY {
-            thread::sleep(match flow {
-                Flow::Slow => GATHER,
-                Flow::Still | Flow::Fast => GATHER_FAST,
-            });
+            match flow {
+                Flow::Still => {}
+                Flow::Slow => thread::sleep(GATHER),
+                Flow::Fast => thread::sleep(GATHER_FAST),
+            }
         }
         *last = Instant::now();
     }

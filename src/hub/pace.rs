@@ -16,6 +16,22 @@ pub const MAX_LATENCY: Duration = Duration::from_millis(20);
 /// several is woken once for all of them.
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// The first behind `instant` of the times that all of this period have in common,
+/// each so much behind; no later than a period.
+fn common_time(instant: Instant, period: Duration, behind: Duration) -> Option<Instant> {
+    let epoch = *EPOCH + behind;
+    let past = instant.saturating_duration_since(epoch);
+    let times = past.as_nanos().checked_div(period.as_nanos())?;
+    let next = period.saturating_mul(u32::try_from(times).ok()?.checked_add(1)?);
+    Some((epoch + next).min(instant + period))
+}
+
+/// When a rest of at most `longest` ends: many that rest wake together.
+pub(crate) fn end_of_rest(longest: Duration) -> Instant {
+    let now = Instant::now();
+    common_time(now, longest, Duration::ZERO).unwrap_or(now + longest)
+}
+
 /// When something left last.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pace {
@@ -33,11 +49,7 @@ impl Pace {
     /// When what is there now may leave; `None`: at once. That is the next time
     /// common to all of this latency, and no later than it allows.
     pub fn due(&self, now: Instant, latency: Duration) -> Option<Instant> {
-        let (left, epoch) = (self.left?, *EPOCH + self.behind);
-        let past = left.saturating_duration_since(epoch);
-        let times = past.as_nanos().checked_div(latency.as_nanos())?;
-        let next = latency.saturating_mul(u32::try_from(times).ok()?.checked_add(1)?);
-        let due = (epoch + next).min(left + latency);
+        let due = common_time(self.left?, latency, self.behind)?;
         (due > now).then_some(due)
     }
 
@@ -117,6 +129,19 @@ mod tests {
             pace.due(now + latency(), latency()),
             Some(now + behind + latency())
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_rests_for_long_wakes_with_the_others() {
+        let (rest, mut ends) = (latency() * 100, Vec::new());
+        for _ in 0..7 {
+            tokio::time::advance(rest / 10).await;
+            let end = end_of_rest(rest);
+            assert!(end > Instant::now() && end <= Instant::now() + rest);
+            ends.push(end);
+        }
+        ends.dedup();
+        assert!(ends.len() <= 2, "7 rests begun within one end together");
     }
 
     fn latency() -> Duration {

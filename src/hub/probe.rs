@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
+use super::pace::end_of_rest;
 use crate::docker::{Container, Engine, EngineError, Tail, Verified};
 use crate::supervisor::Turn;
 
@@ -67,7 +68,7 @@ impl Prober {
     /// Waits for the next probe, or makes it.
     pub(super) async fn turn(&mut self) -> Probed {
         if self.rest() > self.patience {
-            sleep(self.patience).await;
+            sleep_until(end_of_rest(self.patience)).await;
             return Probed::Turn(Turn::Idle);
         }
         sleep_until(self.due).await;

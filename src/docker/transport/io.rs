@@ -24,11 +24,11 @@ static FLOW: AtomicU8 = AtomicU8::new(Flow::Still as u8);
 /// How bytes come from the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// No lines of a log that is followed, nor much else.
+    /// No lines of a log that is followed, and what else comes is there at once.
     Still,
     /// Some lines at a time.
     Slow,
-    /// As fast as they are taken.
+    /// As fast as they are taken, or soon so: more comes of what has begun to come.
     Fast,
 }
 
@@ -115,6 +115,7 @@ impl<S> EngineIo<S> {
         match read {
             LARGE.. => Flow::Fast.note(),
             _ if is_followed => Flow::Slow.note(),
+            1.. if self.body_bytes => Flow::Fast.note(),
             _ => {}
         }
         let outcome = match read {
