@@ -32,6 +32,7 @@ mod listing;
 mod live;
 mod logs;
 mod memory;
+mod pacing;
 mod page_bounds;
 mod page_tokens;
 mod pages;

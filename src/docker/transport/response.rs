@@ -319,3 +319,59 @@ fn pass(
 fn invalid(error: impl ToString) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Framing, next_of_bundle};
+    use super::*;
+
+    /// What dockerd writes for a record: a chunk of one frame.
+    fn chunk(record: &str) -> Vec<u8> {
+        let len = u32::try_from(record.len()).expect("it is short");
+        let frame = [&[1, 0, 0, 0], &len.to_be_bytes()[..], record.as_bytes()].concat();
+        let head = format!("{:x}\r\n", frame.len());
+        [head.as_bytes(), &frame, b"\r\n"].concat()
+    }
+
+    /// Works off one read: the chunks that hyper sees, each with the frames in it.
+    fn read(response: &mut Response, bytes: &[u8]) -> Vec<usize> {
+        let mut out = BytesMut::new();
+        response.input().extend_from_slice(bytes);
+        response.advance(&mut out).expect("it is a response");
+        let body = out.windows(4).position(|end| end == b"\r\n\r\n");
+        let mut rest = match body.filter(|_| out.starts_with(b"HTTP/1.1")) {
+            Some(end) => &out[end + 4..],
+            None => &out[..],
+        };
+        let mut chunks = Vec::new();
+        while let Some(line) = take_line(&mut rest).expect("it is a line") {
+            let (bundle, behind) = rest.split_at(chunk_len(line).expect("it is a length"));
+            // Behind the bundle's own header.
+            let mut frames = &bundle[bundle_header(0).len()..];
+            let mut count = 0;
+            while let Some((_, frame)) = next_of_bundle(frames) {
+                frames = &frames[frame.end..];
+                count += 1;
+            }
+            chunks.push(count);
+            rest = behind.strip_prefix(b"\r\n").expect("a chunk ends");
+        }
+        chunks
+    }
+
+    #[test]
+    fn small_chunks_that_come_at_once_leave_as_one() {
+        let mut response = Response::new(Body::Log(Framing::Multiplexed));
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let line = chunk("2026-11-26T00:00:00.000000001Z one\n");
+        let first = [head, &line.repeat(3)[..]].concat();
+        assert_eq!(read(&mut response, &first), [3]);
+        assert_eq!(read(&mut response, &line), [1]);
+        // The last one is not whole.
+        let (begun, rest) = line.split_at(20);
+        let many = [&line.repeat(100)[..], begun].concat();
+        assert_eq!(read(&mut response, &many), [100]);
+        assert!(read(&mut response, &[]).is_empty());
+        assert_eq!(read(&mut response, rest), [1]);
+    }
+}
