@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Options {
     /// Containers outlive their engine's end.
     pub(crate) live_restore: bool,
+    /// It sees the one hierarchy of cgroup v2, whatever the machine has.
+    pub(crate) cgroup_v2: bool,
     /// Further flags of dockerd. Not `--debug`: its shims leave sockets in `/run/containerd`.
     pub(crate) flags: Vec<String>,
 }
@@ -186,14 +188,9 @@ impl Dockerd {
     pub(crate) fn run(&self, name: &str, options: &RunOptions, script: &str) -> String {
         let flags = options.to_flags();
         // The shell of a container ignores SIGTERM, and 10 s is long for a test.
-        let mut args = vec![
-            "run",
-            "--detach",
-            "--network=none",
-            "--stop-timeout=1",
-            "--name",
-            name,
-        ];
+        let mut args = vec!["run", "--detach", "--stop-timeout=1", "--name", name];
+        let networked = flags.iter().any(|flag| flag.starts_with("--network="));
+        args.extend((!networked).then_some("--network=none"));
         args.extend(flags.iter().map(String::as_str));
         args.extend([IMAGE, "/bin/sh", "-c", script]);
         text(&self.docker(&args))
@@ -404,7 +401,10 @@ fn spawn_dockerd(kind: Kind, options: &Options, folder: &Path) -> Child {
         .append(true)
         .open(path("dockerd.log"))
         .expect("it is writable still");
-    let mut command = kind.dockerd();
+    let mut command = match options.cgroup_v2 {
+        true => kind.dockerd_on_cgroup_v2(),
+        false => kind.dockerd(),
+    };
     command.arg("--config-file").arg(path("daemon.json"));
     command.arg("--data-root").arg(path("data"));
     command.arg("--exec-root").arg(path("exec"));

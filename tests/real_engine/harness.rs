@@ -93,6 +93,7 @@ fn an_engine_can_be_stopped_killed_and_restarted() {
             Options {
                 live_restore: true,
                 flags: vec!["--label=own=yes".into()],
+                ..Options::default()
             },
         );
         assert_eq!(engine.kind(), kind);

@@ -67,15 +67,35 @@ impl Kind {
 
     /// Its dockerd, with the flags that hold for every engine of the tests.
     pub(crate) fn dockerd(self) -> Command {
-        let bin = new_engine_bin();
-        let mut command = match self {
-            Self::Old => Command::new(OLD_DOCKERD),
-            Self::New => Command::new(bin.join("dockerd")),
-        };
+        self.with_flags(Command::new(self.path()))
+    }
+
+    /// The same where cgroups are those of v2: a hierarchy that every Linux has, though on a machine with v1 without
+    /// controllers. No bound of a container holds there.
+    pub(crate) fn dockerd_on_cgroup_v2(self) -> Command {
+        let script = "mount -t cgroup2 none /sys/fs/cgroup && exec \"$0\" \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script])
+            .arg(self.path());
+        self.with_flags(command)
+    }
+
+    fn path(self) -> PathBuf {
+        match self {
+            Self::Old => OLD_DOCKERD.into(),
+            Self::New => new_engine_bin().join("dockerd"),
+        }
+    }
+
+    fn with_flags(self, mut command: Command) -> Command {
         match self {
             Self::Old => command.env("PATH", SYSTEM_PATH),
             Self::New => command
-                .env("PATH", format!("{}:{SYSTEM_PATH}", bin.display()))
+                .env(
+                    "PATH",
+                    format!("{}:{SYSTEM_PATH}", new_engine_bin().display()),
+                )
                 .args([
                     "--ip-forward=false",
                     "--feature=containerd-snapshotter=false",

@@ -51,4 +51,6 @@ while [ -n "$cgroups" ] && [ "$attempt" -lt 20 ]; do
     sleep 0.05
     cgroups=$(find_cgroups)
 done
+# Those of cgroup v2, which the machine may not show.
+unshare --mount sh -c 'mount -t cgroup2 none /sys/fs/cgroup && find /sys/fs/cgroup -depth -type d -path "*/$0*" -exec rmdir {} \;' "$cgroup"
 rm -rf --one-file-system "$folder"

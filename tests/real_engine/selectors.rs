@@ -237,26 +237,49 @@ async fn heard_by(engine: &Dockerd, flags: &[&str], own: &[&str]) -> (bool, usiz
     (is_member || said, grown)
 }
 
+/// Runs it in a container in the ways that show it where it is, or do not.
+async fn leaves_itself_out(engine: &Dockerd) {
+    let kind = engine.kind();
+    for flags in [
+        &[][..],
+        &["--hostname=other"],
+        &["--hostname=other", "--cgroupns=private"],
+        &["--hostname=other", "--cgroupns=host"],
+    ] {
+        let (is_member, grown) = heard_by(engine, flags, &[]).await;
+        assert!(!is_member, "{kind:?} {flags:?}");
+        assert!(grown < 100, "{kind:?} {flags:?}: {grown} lines of its own");
+    }
+    let (is_member, _) = heard_by(engine, &[], &["--include-self"]).await;
+    assert!(is_member, "{kind:?}: it was asked for");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_container_it_leaves_itself_out_and_its_output_settles() {
     for kind in Kind::present() {
         let engine = block_in_place(|| Dockerd::start(kind, Options::default()));
-        for flags in [
-            &[][..],
-            &["--hostname=other"],
-            &["--hostname=other", "--cgroupns=private"],
-            &["--hostname=other", "--cgroupns=host"],
-        ] {
-            let (is_member, grown) = heard_by(&engine, flags, &[]).await;
-            assert!(!is_member, "{kind:?} {flags:?}");
-            assert!(grown < 100, "{kind:?} {flags:?}: {grown} lines of its own");
-        }
-        let (is_member, _) = heard_by(&engine, &[], &["--include-self"]).await;
-        assert!(is_member, "{kind:?}: it was asked for");
-        let name = text(&block_in_place(|| {
-            engine.docker(&["info", "--format", "{{.CgroupVersion}}"])
-        }));
-        println!("{kind:?}: cgroup v{name}");
+        leaves_itself_out(&engine).await;
+        block_in_place(|| drop(engine));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_does_where_cgroups_are_those_of_v2() {
+    for kind in Kind::present() {
+        let options = Options {
+            cgroup_v2: true,
+            ..Options::default()
+        };
+        let engine = block_in_place(|| Dockerd::start(kind, options));
+        let version = ["info", "--format", "{{.CgroupVersion}}"];
+        let version = text(&block_in_place(|| engine.docker(&version)));
+        assert_eq!(version.trim(), "2", "{kind:?}: void");
+        leaves_itself_out(&engine).await;
+        // Beside whom it shares a network with, by the cgroup alone.
+        block_in_place(|| engine.run("peer", &RunOptions::default(), "sleep 1000"));
+        let flags = ["--network=container:peer", "--cgroupns=host"];
+        let (is_member, _) = heard_by(&engine, &flags, &[]).await;
+        assert!(!is_member, "{kind:?} {flags:?}");
         block_in_place(|| drop(engine));
     }
 }
