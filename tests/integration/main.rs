@@ -18,6 +18,7 @@ mod churn;
 mod cost;
 mod counts;
 mod drivers;
+mod ends;
 mod engines;
 mod fan_out;
 mod filters;
