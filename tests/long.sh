@@ -16,5 +16,5 @@ for test in selectors::limits::one_member_too_many_ends_a_stream_that_holds_all_
     cargo test --locked --test integration -- --ignored --exact --nocapture "$test"
 done
 # The counts of the paths taken are printed; one that was taken fewer than 1,000 times makes the run void.
-PROPTEST_CASES=100000 cargo test --locked --lib tail::model -- --nocapture
+PROPTEST_CASES=100000 cargo test --locked --profile cases --lib tail::model -- --nocapture
 PULSETAIL_SEEDS=1000 cargo test --locked --lib simulation

@@ -204,6 +204,9 @@ pub(crate) struct Walk {
     /// Of each stream's open line: whether records of it had been skipped, and
     /// whether the last one had not.
     lines: [(bool, bool); 3],
+    /// Whether others like those skipped were brought, and stamps do not tell them
+    /// apart.
+    alike: [bool; 3],
     members: Option<HashSet<u64>>,
     at: Finder,
 }
@@ -223,6 +226,7 @@ impl Walk {
             since_base: Vec::new(),
             delivered: 0,
             lines: [(false, true); 3],
+            alike: [false; 3],
             members: None,
             at,
         }
@@ -240,7 +244,10 @@ impl Walk {
         let (id, slot, time) = (id(&record), index(record.stream), record.time);
         // Equal parts of one line cannot be told apart; the last one can.
         let is_last = self.at.is_at(&record);
+        let loose = self.joiner.dialect().stamps_are_loose;
+        let brought = loose && self.members(doubt).contains(&id);
         let known = self.is_known(id, doubt) || is_last;
+        let alike = brought && !known;
         if is_last {
             doubt.ids.clear();
         }
@@ -256,12 +263,12 @@ impl Walk {
                 self.emit(entry, slot, place, out);
                 continue;
             }
-            self.note(slot, known);
+            self.note(slot, known, alike);
             self.emit(entry, slot, place, out);
-            self.lines[slot] = (false, true);
+            (self.lines[slot], self.alike[slot]) = ((false, true), false);
         }
         if self.joiner.open_lines()[slot].is_some() {
-            self.note(slot, known);
+            self.note(slot, known, alike);
         }
         if self.joiner.open_lines() == [None; 3] {
             self.since_base.clear();
@@ -282,7 +289,8 @@ impl Walk {
         (0..3).any(|slot| open[slot].is_some() && self.lines[slot].0)
     }
 
-    fn note(&mut self, slot: usize, known: bool) {
+    fn note(&mut self, slot: usize, known: bool, alike: bool) {
+        self.alike[slot] |= alike;
         let (skipped, last_known) = &mut self.lines[slot];
         *skipped |= !known;
         *last_known = known;
@@ -290,6 +298,7 @@ impl Walk {
 
     fn emit(&mut self, entry: Entry, slot: usize, place: u64, out: &mut Vec<Delivery>) {
         let (skipped, last_known) = std::mem::replace(&mut self.lines[slot], (false, true));
+        let alike = std::mem::take(&mut self.alike[slot]);
         if !skipped {
             return;
         }
@@ -298,29 +307,33 @@ impl Walk {
                 self.delivered += 1;
             }
         }
-        if last_known {
-            // It came without its beginning or middle, which is stamped as it is.
+        if last_known || alike {
+            // It came without its beginning or middle, which is stamped as it is; or
+            // it may be the one that came.
             let time = Some(entry.time);
             let mut gap = Gap::possible(GapCause::EngineSkip, time, time);
-            (gap.certain, gap.place) = (true, Some(place));
+            (gap.certain, gap.place) = (!alike, Some(place));
             out.push(Delivery::Gap(gap));
         } else {
             out.push(Delivery::Late(entry, place));
         }
     }
 
+    /// What was brought and is in doubt as they are first asked for.
+    fn members(&mut self, doubt: &Doubt) -> &HashSet<u64> {
+        let ids = || doubt.ids.iter().copied().collect();
+        self.members.get_or_insert_with(ids)
+    }
+
     fn is_known(&mut self, id: u64, doubt: &mut Doubt) -> bool {
-        let ids = &mut doubt.ids;
-        if ids.front() == Some(&id) {
-            ids.pop_front();
+        if doubt.ids.front() == Some(&id) {
+            doubt.ids.pop_front();
             return true;
         }
-        let members = self
-            .members
-            .get_or_insert_with(|| ids.iter().copied().collect());
-        if !members.contains(&id) {
+        if !self.members(doubt).contains(&id) {
             return false;
         }
+        let ids = &mut doubt.ids;
         match ids.iter().position(|brought| *brought == id) {
             Some(at) => {
                 ids.drain(..=at);

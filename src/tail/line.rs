@@ -133,7 +133,13 @@ impl Joiner {
     /// The run is over: what is open stays without its newline. Each line comes
     /// with those that are open behind it.
     pub fn flush(&mut self, emit: &mut dyn FnMut(Entry, OpenLines)) {
-        for stream in [Stream::Stdout, Stream::Stderr, Stream::Tty] {
+        self.flush_but(OpenLines::default(), emit);
+    }
+
+    /// The same of the streams that have no line in `open`.
+    pub(crate) fn flush_but(&mut self, open: OpenLines, emit: &mut dyn FnMut(Entry, OpenLines)) {
+        let streams = [Stream::Stdout, Stream::Stderr, Stream::Tty];
+        for stream in streams.into_iter().filter(|of| open[index(*of)].is_none()) {
             let mut line = None;
             self.close(stream, true, &mut |entry| line = Some(entry));
             if let Some(line) = line {

@@ -128,7 +128,17 @@ pub enum Delivery {
 
 /// Ends the lines that are open behind `anchor`, each with its own position.
 fn flush(joiner: &mut Joiner, anchor: Option<Anchor>, out: &mut Vec<Delivery>) {
-    joiner.flush(&mut |entry, open| {
+    flush_but(OpenLines::default(), joiner, anchor, out);
+}
+
+/// The same of the streams that have no line in `open`.
+fn flush_but(
+    open: OpenLines,
+    joiner: &mut Joiner,
+    anchor: Option<Anchor>,
+    out: &mut Vec<Delivery>,
+) {
+    joiner.flush_but(open, &mut |entry, open| {
         out.push(Delivery::Entry(entry));
         out.push(Delivery::At(Box::new(Position {
             anchor,

@@ -44,6 +44,7 @@ mod resyncs;
 mod roster;
 mod selectors;
 mod sharing;
+mod short_tails;
 mod skips;
 mod subscriber;
 mod supervision;

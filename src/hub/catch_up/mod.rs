@@ -55,8 +55,8 @@ pub(crate) struct Stretch {
     pub(crate) container: Arc<Container>,
     pub(crate) from: From,
     pub(crate) until: Until,
-    /// Whether the log's own reader has no line open there.
-    pub(crate) closed: bool,
+    /// Lines that are open there to the log's own reader.
+    pub(crate) open: OpenLines,
     /// Up to when its subscriber knows containers, if it is told of no others.
     pub(crate) issued: Option<i64>,
     pub(crate) cause: GapCause,
@@ -256,16 +256,16 @@ impl CatchUp {
     /// The machine has all, but perhaps the end of the last line.
     async fn settle(&mut self) -> Result<Option<Verified>, EngineError> {
         let end = self.history.position();
-        let closed = match self.stretch.until {
-            Until::End => self.stopped,
-            // Its last line was complete, and given to those who were there.
-            Until::Anchor(anchor) if end.anchor == Some(anchor) => self.stretch.closed,
-            Until::Anchor(_) => false,
+        let open = match self.stretch.until {
+            Until::End => self.stopped.then(OpenLines::default),
+            // What its run had left open was given to those who were there.
+            Until::Anchor(anchor) if end.anchor == Some(anchor) => Some(self.stretch.open),
+            Until::Anchor(_) => None,
         };
         if end.open != OpenLines::default() {
-            if closed {
+            if let Some(open) = open {
                 let mut deliveries = Vec::new();
-                self.history.flush(&mut deliveries);
+                self.history.flush(open, &mut deliveries);
                 self.packer.push(&mut deliveries, self.history.position());
             } else if self.stretch.until == Until::End {
                 // A line of a running container comes whole to whoever resumes here.

@@ -257,8 +257,8 @@ impl Subscription {
         let meets = |head: &Head| {
             let same = head.position.anchor == position.anchor;
             // A line that the reader has closed there would never come.
-            let closed = head.position.open == OpenLines::default();
-            same && (!closed || position.open == OpenLines::default())
+            let mut lines = position.open.iter().zip(head.position.open);
+            same && lines.all(|(here, there)| here.is_none() || there.is_some())
         };
         let now = || following.attendance.log().head();
         let head = Some(join).filter(meets).or_else(|| now().filter(meets));
@@ -312,7 +312,7 @@ impl Subscription {
             until,
             cause,
             issued: self.issued,
-            closed: join.is_some_and(|head| head.position.open == OpenLines::default()),
+            open: join.map_or_else(OpenLines::default, |head| head.position.open),
             settings: self.registry.settings_for(&self.container),
         };
         self.mode = Mode::CatchingUp {

@@ -20,6 +20,12 @@ impl History {
         if whole || self.pass.holds(wanted) {
             return self.counted(whole, out);
         }
+        if let Tail::Last(want) = self.pass.tail
+            && self.pass.seen < want
+        {
+            // It may be all there is: one twice as wide tells.
+            return self.count(Tail::Last(want.saturating_mul(2)));
+        }
         let (seen, lines) = (self.pass.seen, u32::try_from(*lines).unwrap_or(u32::MAX));
         let missing = wanted.saturating_sub(lines).saturating_add(1);
         let more = missing.saturating_mul(seen / lines.max(1) + 1);
@@ -60,18 +66,18 @@ impl History {
         }
         // The target may be far from the end, so what was seen is no measure.
         let window = match self.pass.tail {
-            Tail::Last(want) => want.saturating_mul(2),
-            Tail::All => u32::MAX,
+            Tail::Last(want) => Tail::Last(want.saturating_mul(2)),
+            Tail::All => Tail::All,
         };
         let lines = *lines;
         let from_proven = proven.filter(|(_, before)| lines - before >= wanted);
         let (tail, finder, before) = match (from_proven, *first) {
             (Some((anchor, before)), _) => {
-                let finder = Finder::new(anchor, false).among(self.dialect);
-                (Tail::Last(window), finder, before)
+                let finder = Finder::new(anchor, window == Tail::All);
+                (window, finder.among(self.dialect), before)
             }
             (None, Some(first)) if whole => (Tail::All, Finder::new(first, true), 0),
-            _ => return self.count(Tail::Last(window)),
+            _ => return self.count(window),
         };
         let skip = (lines - before).saturating_sub(wanted);
         self.read(tail, Stage::Recount { finder, skip })

@@ -7,14 +7,17 @@
 
 mod check;
 mod count;
+mod in_doubt;
 mod pass;
 mod stretch;
 
 use super::anchor::{Finder, index};
 use super::doubt::{Skips, stored_at_most};
-use super::line::{Dialect, Joiner};
+use super::line::{Dialect, Entry, Joiner};
 use super::live::Settings;
-use super::{Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush};
+use super::{
+    Delivery, Event, Gap, GapCause, INVERSION, Next, Position, WIDEN, WINDOW, flush_but, is_whole,
+};
 use crate::docker::{Record, Tail};
 use check::{Check, OpenLines};
 use pass::{Pass, Stage};
@@ -88,9 +91,21 @@ impl History {
         }
     }
 
-    /// The container is over: what is open stays without its newline.
-    pub fn flush(&mut self, out: &mut Vec<Delivery>) {
-        flush(&mut self.pass.joiner, self.pass.tracker.anchor(), out);
+    /// The run is over that wrote what is open here and not in `open`: that stays
+    /// without its newline.
+    pub fn flush(&mut self, open: super::OpenLines, out: &mut Vec<Delivery>) {
+        // What ended before the first line wanted is not, and may lack its beginning.
+        let (least, torn) = match (self.from, &self.pass.stage) {
+            (From::Lines(0), _) => (i64::MAX, [false; 3]),
+            (From::Since(_), Stage::Since { instant, .. }) => (*instant, [false; 3]),
+            (From::Since(_), _) => (i64::MIN, self.pass.torn),
+            _ => (i64::MIN, [false; 3]),
+        };
+        let (anchor, told) = (self.pass.tracker.anchor(), out.len());
+        flush_but(open, &mut self.pass.joiner, anchor, out);
+        let unwanted = |entry: &Entry| entry.time < least || torn[index(entry.stream)];
+        let unwanted = |told: &mut Delivery| matches!(told, Delivery::Entry(e) if unwanted(e));
+        out.extract_if(told.., unwanted).for_each(drop);
     }
 
     /// Takes an event of the snapshot, appends what it brings.
@@ -274,37 +289,6 @@ impl History {
         }
     }
 
-    /// Whether `record` may be the target and the window does not show whether
-    /// it is: what is wanted from here on is read again. Before the stretch it
-    /// does not matter.
-    fn doubts_target(&mut self, record: &Record) -> bool {
-        if !self.pass.target.is_some_and(|t| t.is_in_doubt(record)) {
-            return false;
-        }
-        match self.pass.stage {
-            Stage::Find { .. } | Stage::Recount { .. } | Stage::Size => return false,
-            Stage::Deliver => (self.from, self.ours) = (From::After(self.position()), true),
-            _ => {}
-        }
-        true
-    }
-
-    /// Whether `record` belongs to a line that may have begun before the window,
-    /// which no position that was looked for knows of: it is read again as one
-    /// that was open here.
-    fn doubts_line(&mut self, record: &Record) -> bool {
-        let (Stage::Deliver, From::Since(_)) = (&self.pass.stage, self.from) else {
-            return false;
-        };
-        let Some(line) = self.pass.torn_line(record) else {
-            return false;
-        };
-        let mut position = self.position();
-        position.open[index(record.stream)] = Some(line);
-        (self.from, self.ours) = (From::After(position), true);
-        true
-    }
-
     /// A record of the stretch, or of the window before it.
     fn take(&mut self, record: Record, out: &mut Vec<Delivery>) {
         let before = self.pass.take(record, out);
@@ -337,7 +321,7 @@ impl History {
         let (seen, tail) = (self.pass.seen, self.pass.tail);
         let whole = match tail {
             Tail::All => true,
-            Tail::Last(want) => seen < want,
+            Tail::Last(want) => is_whole(want, seen),
         };
         match &self.pass.stage {
             Stage::Begin {

@@ -74,6 +74,8 @@ pub(super) enum Stage {
     /// been skipped before it.
     Gap {
         after: Option<i64>,
+        /// The latest stamp of the lines that were open there, which are lost as well.
+        open: Option<i64>,
         /// What the engine said of it, if it did.
         words: Option<String>,
         skip: Option<Gap>,
@@ -112,7 +114,14 @@ impl Pass {
 
     /// Tells what was lost before a record of this stamp, if anything was.
     pub(super) fn tell_gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
-        if let Stage::Gap { after, words, skip } = &mut self.stage {
+        if let Stage::Gap {
+            after,
+            open,
+            words,
+            skip,
+        } = &mut self.stage
+        {
+            let before = before.map(|before| (*open).map_or(before, |open| before.max(open)));
             let gap = Gap::gone(GapCause::RotatedOut, (*after, before), words.take());
             out.extend(skip.take().into_iter().chain([gap]).map(Delivery::Gap));
             self.stage = Stage::Deliver;
@@ -170,9 +179,12 @@ impl Pass {
         let Some(skipped) = lines.checked_sub(u64::from(wanted)) else {
             return self.tail == Tail::All;
         };
+        // It may be over, and comes as it is then.
+        let open = (0..3).filter(|slot| self.joiner.open_line(*slot).is_some());
+        let open_whole = open.into_iter().all(|slot| !self.torn[slot]);
         let found = *bytes <= HELD_BYTES || proven.is_some_and(|(_, before)| before <= skipped);
         let whole = skipped > 0 && skipped >= *suspect && self.is_placed();
-        self.tail == Tail::All || (whole && found)
+        self.tail == Tail::All || (whole && found && open_whole)
     }
 
     /// Notes where each line held ends. Of two that one record ended, the first
@@ -247,9 +259,16 @@ impl Pass {
 impl Stage {
     /// The lines open there are lost as well: they come from their beginnings.
     pub(super) fn gap_behind(position: Position, words: Option<String>, skip: Option<Gap>) -> Self {
-        let open = position.open.into_iter().flatten();
-        let after = position.anchor.map(|at| open.fold(at.time, i64::min));
-        Self::Gap { after, words, skip }
+        let lines = position.open.into_iter().flatten();
+        let after = position
+            .anchor
+            .map(|at| lines.clone().fold(at.time, i64::min));
+        Self::Gap {
+            after,
+            open: lines.max(),
+            words,
+            skip,
+        }
     }
 
     fn sift(&mut self, entry: Entry, out: &mut Vec<Delivery>) {

@@ -125,7 +125,7 @@ impl Driver {
             Op::Stall => self.stall(),
             Op::GoBack(to) => self.go_back(&|records| to.index(records), false),
             Op::Repeat(of) => self.go_back(&|records| of.index(records), true),
-            Op::Skip(to) => self.skip(&|records| to.index(records)),
+            Op::Skip(to) => self.skip_stamps(&|records| to.index(records)),
             Op::Delete(until) => self.delete(*until),
             Op::Away(requests) => {
                 self.away = *requests;

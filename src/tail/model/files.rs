@@ -4,6 +4,7 @@
 use proptest::sample::Index;
 
 use super::driver::{Driver, Reading};
+use super::log::{Log, Store};
 use crate::tail::Event;
 
 impl Driver {
@@ -43,6 +44,19 @@ impl Driver {
 
     /// Whole lines only: a line that was begun or ended in a skip is torn.
     pub(super) fn skip(&mut self, to: &dyn Fn(usize) -> usize) {
+        self.skip_where(to, &|_, _| true);
+    }
+
+    /// The same, but nothing from among records of one stamp where that is all there is
+    /// to tell them apart: no reader can say which of them it has read.
+    pub(super) fn skip_stamps(&mut self, to: &dyn Fn(usize) -> usize) {
+        self.skip_where(to, &|log, at| {
+            let time = |at: usize| log.records.get(at).map(|record| record.time);
+            log.store != Store::Journal || time(at - 1) != time(at)
+        });
+    }
+
+    fn skip_where(&mut self, to: &dyn Fn(usize) -> usize, may: &dyn Fn(&Log, usize) -> bool) {
         let oriented = self.live.is_oriented();
         let read = oriented.then(|| self.at(self.live.position())).flatten();
         let end = self.log.end();
@@ -60,7 +74,8 @@ impl Driver {
         }
         let to = *at + 1 + to(end - *at);
         let whole = |at: usize| self.log.position(at - 1).open == [None; 3];
-        if whole(*at) && whole(to) {
+        let may = |at: usize| may(&self.log, at);
+        if whole(*at) && whole(to) && may(*at) && may(to) {
             self.skipped.extend(*at..to);
             *at = to;
         }

@@ -73,3 +73,47 @@ fn a_lone_line_behind_many_is_placed_by_a_short_window() {
     driver.finish();
     hands_on_every_line_once(&driver).unwrap();
 }
+
+/// Part and lines have one stamp and one text: which of them came cannot be told.
+#[test]
+fn what_was_skipped_among_its_likes_is_a_gap_and_nothing_comes_twice() {
+    let before = [Op::Span(OUT, 4, false), Op::Burst(Stream::Stderr, 72)];
+    let mut driver = Driver::new(written(Store::Journal, &before), 0);
+    let soon = |write: Write, nanos| write.after(nanos);
+    let part = || Op::Write(vec![soon(Write::part(OUT), 0)]);
+    driver.apply(&Op::Write(vec![soon(Write::line(OUT), 0)]));
+    driver.apply(&Op::Deliver(400));
+    driver.apply(&Op::Write(vec![
+        soon(Write::part(OUT), 33_116),
+        soon(Write::line(OUT), 1_966_884),
+        soon(Write::line(OUT), 0),
+    ]));
+    driver.apply(&part());
+    driver.skip(&|records| records / 4);
+    driver.apply(&part());
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}
+
+#[test]
+fn a_gap_among_likes_is_not_certain() {
+    let before = [Op::Span(OUT, 4, false), Op::Burst(Stream::Stderr, 72)];
+    let mut driver = Driver::new(written(Store::Journal, &before), 0);
+    let part = |later| Write::part(OUT).after(later);
+    let line = |later| Write::line(OUT).after(later);
+    let yy = Write {
+        text: b"yy",
+        ..line(0)
+    };
+    driver.apply(&Op::Write(vec![line(0)]));
+    driver.apply(&Op::Deliver(400));
+    let parts = [123_537_021, 640_962, 5_855_133].map(part);
+    let writes = [&parts[..], &[line(1_966_884), yy]].concat();
+    driver.apply(&Op::Write(writes));
+    driver.apply(&Op::Write(vec![line(0), part(0)]));
+    driver.skip(&|records| records * 4_286 / 10_000);
+    driver.apply(&Op::Burst(OUT, 20));
+    driver.go_back(&|_| 0, false);
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}

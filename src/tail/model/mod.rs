@@ -9,6 +9,7 @@ mod files;
 mod gaps;
 mod history;
 mod journal;
+mod last_words;
 mod live;
 mod log;
 mod op;

@@ -8,7 +8,8 @@ use proptest::sample::Index;
 use super::driver::settings;
 use super::log::{Line, Log, MS, Span};
 use crate::docker::Tail;
-use crate::tail::{Delivery, Event, From, History, Next, Until};
+use crate::tail::anchor::index;
+use crate::tail::{Delivery, Event, From, History, Next, OpenLines, Until};
 
 /// Requests that suffice for any stretch.
 const ENOUGH: usize = 60;
@@ -21,6 +22,8 @@ pub(super) struct Reading {
     pub(super) tails: Vec<Tail>,
     /// What was stored when the last one was.
     pub(super) end: usize,
+    /// The oldest record that any of them brought.
+    pub(super) oldest: usize,
     left: Option<Range<usize>>,
 }
 
@@ -32,6 +35,7 @@ impl Reading {
             delivered: Vec::new(),
             tails: Vec::new(),
             end: 0,
+            oldest: usize::MAX,
             left: None,
         };
         reading.follow(next, log);
@@ -74,7 +78,9 @@ impl Reading {
             Next::More => {}
             Next::Snapshot(tail) => {
                 self.tails.push(tail);
-                self.left = Some(log.window(tail));
+                let window = log.window(tail);
+                self.oldest = self.oldest.min(window.start);
+                self.left = Some(window);
                 self.end = log.end();
             }
             Next::Done => self.left = None,
@@ -122,8 +128,25 @@ impl Start {
 
     /// The lines of the stretch. `target`: index of the last record wanted.
     pub(super) fn answer(self, log: &Log, target: Option<usize>, end: usize) -> Vec<Span> {
+        self.answer_from(log, target, (0, end))
+    }
+
+    /// The same where no record before `oldest` was read: words that a run had left
+    /// before it are not told, though a later record shows that they are over. Their
+    /// place is that of their last part, which is before the stretch.
+    pub(super) fn answer_from(
+        self,
+        log: &Log,
+        target: Option<usize>,
+        (oldest, end): (usize, usize),
+    ) -> Vec<Span> {
         let until = target.map_or(end, |at| at + 1);
-        let spans = |until| log.lines_over(log.base..until);
+        let is_read = |span: &Span| !span.line.unterminated || span.last >= oldest;
+        let spans = |until| {
+            let mut spans = log.lines_over(log.base..until);
+            spans.retain(is_read);
+            spans
+        };
         match self {
             Start::Beginning => spans(until),
             // A target before the start is never met.
@@ -140,6 +163,33 @@ impl Start {
                 spans
             }
         }
+    }
+}
+
+impl Start {
+    /// What runs had left open at the record `at` and whoever reads on from there has
+    /// had, and whether it is due: where it ended before the others of the stretch it
+    /// may come.
+    pub(super) fn left_open(
+        self,
+        log: &Log,
+        at: usize,
+        open: OpenLines,
+        stretch: &[Span],
+    ) -> Vec<(Span, bool)> {
+        let left = log.lines_behind(log.base..at + 1, at + 1).into_iter();
+        let left =
+            left.filter(|span| span.line.unterminated && open[index(span.line.stream)].is_none());
+        let first = stretch.iter().map(|span| span.last).min();
+        let due = |span: &Span| match self {
+            Start::Beginning | Start::After(_) => true,
+            Start::Lines(0) => false,
+            Start::Lines(_) => first.is_none_or(|first| span.last > first),
+            Start::Since(instant) => {
+                span.line.time >= instant || first.is_some_and(|first| span.last > first)
+            }
+        };
+        left.map(|span| (span.clone(), due(&span))).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use super::op::Op;
 use super::reading::Reading;
 use super::{check, took_each_path, validator, written};
 use crate::docker::ContainerId;
-use crate::tail::{Cursor, Delivery, From, GapCause, Place, Position, Until};
+use crate::tail::{Cursor, Delivery, From, GapCause, OpenLines, Place, Position, Until};
 
 /// A position as clients keep it.
 fn cursor(position: Position) -> String {
@@ -120,7 +120,8 @@ fn what_is_cut_anywhere_and_resumed_is_what_an_uncut_run_is() {
             log.exit();
             let mut back = resume(&mut chain, back.history.position(), log);
             back.run(log);
-            back.history.flush(&mut back.delivered);
+            back.history
+                .flush(OpenLines::default(), &mut back.delivered);
             told(&mut chain, &back.delivered);
             reached.unverified += u64::from(position.verified.is_some());
             ways.set(reached);

@@ -218,10 +218,13 @@ impl Paging {
                 (false, Tail::Last(want)) => self.read(last(want.saturating_mul(GROW))),
             };
         }
-        match self.outcome() {
-            None => self.widen(),
-            Some(_) if self.is_unanswered() => Next::Ask,
-            Some(start) => self.deliver(start),
+        match (self.outcome(), self.window.tail) {
+            (None, Tail::Last(want)) if self.window.is_short() => {
+                self.read(last(want.saturating_mul(2)))
+            }
+            (None, _) => self.widen(),
+            (Some(_), _) if self.is_unanswered() => Next::Ask,
+            (Some(start), _) => self.deliver(start),
         }
     }
 

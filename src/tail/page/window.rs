@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::anchor::{Anchor, Finder, Tracker, index};
 use super::super::filter::Levels;
 use super::super::line::{Dialect, Entry, Joiner, OpenLines};
-use super::super::{INVERSION, MAX_ORIENTATION, Position};
+use super::super::{INVERSION, MAX_ORIENTATION, Position, is_whole};
 use super::{Edge, Query};
 use crate::docker::{PART_BYTES, Record, Stream, Tail};
 
@@ -179,8 +179,13 @@ impl Window {
     pub(super) fn close(&mut self) {
         self.is_whole = match self.tail {
             Tail::All => true,
-            Tail::Last(want) => self.seen < want,
+            Tail::Last(want) => is_whole(want, self.seen),
         };
+    }
+
+    /// Whether it may be all there is, and one twice as wide would tell.
+    pub(super) fn is_short(&self) -> bool {
+        !self.is_whole && matches!(self.tail, Tail::Last(want) if self.seen < want)
     }
 
     /// Lines that are open at the page's end.

@@ -197,3 +197,30 @@ async fn case_07_unterminated_last_line_then_restart() {
     assert_eq!(lines_of(&web).len(), 2);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn case_07_last_words_reach_who_joins_while_the_next_run_is_within_a_line() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let mut first = server.open(all("web")).await;
+    web.stdout("whole\n");
+    web.stderr("last words");
+    first.entries(1).await;
+    web.exit(1);
+    first.change(Change::Exited).await;
+    web.start();
+    web.stdout("a".repeat(PART + 1));
+    first.entries(2).await;
+    first.change(Change::Started).await;
+    until(|| server.leases() > 1).await;
+    let mut second = server.open(all("web")).await;
+    second.entries(2).await;
+    web.stdout("b\n");
+    first.entries(3).await;
+    second.entries(3).await;
+    assert_eq!(second.lines(), first.lines());
+    let told = second.all_entries().map(|entry| entry.unterminated);
+    assert_eq!(told.collect::<Vec<_>>(), [false, true, false]);
+    server.stop().await;
+}
