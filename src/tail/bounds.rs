@@ -37,7 +37,7 @@ pub(crate) fn between(after: Option<i64>, before: Option<i64>) -> (Option<i64>, 
 
 /// The records behind some that nobody has seen, in file order: how late those can
 /// be stamped.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Behind {
     /// Stamp of each stream's first record.
     first: [Option<i64>; 3],

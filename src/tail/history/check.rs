@@ -1,7 +1,7 @@
 //! What a position says of the records before it, held against what is stored: the
 //! lines that were open there, and how many records were delivered.
 
-use super::super::anchor::{Finder, index};
+use super::super::anchor::{Anchor, Finder, index};
 use super::super::bounds::{Behind, between, earliest_behind};
 use super::super::line::{Dialect, OpenLines as Times};
 use super::super::{Gap, GapCause, Position, Verified};
@@ -52,6 +52,9 @@ impl OpenLines {
 pub(super) struct Check {
     finder: Option<Finder>,
     delivered: u32,
+    /// The first record there ever was, as long as the log begins with it; of use
+    /// where nothing is verified.
+    beginning: Option<Anchor>,
     /// Nothing behind the verified one is stamped earlier, if that is known.
     after: Option<i64>,
     /// The earliest and latest stamp of what is stored behind it, or left of that.
@@ -65,11 +68,17 @@ pub(super) struct Check {
 
 impl Check {
     /// `None`: everything up to there is verified.
-    pub(super) fn new(position: Position, whole_log: bool, dialect: Dialect) -> Option<Self> {
+    pub(super) fn new(
+        position: Position,
+        beginning: Option<Anchor>,
+        whole_log: bool,
+        dialect: Dialect,
+    ) -> Option<Self> {
         let Verified { anchor, count } = position.verified?;
         Some(Self {
             finder: anchor.map(|anchor| Finder::new(anchor, whole_log).among(dialect)),
             delivered: count,
+            beginning,
             after: anchor.map(|anchor| earliest_behind(anchor, position.open)),
             stamps: None,
             left: Behind::default(),
@@ -80,6 +89,10 @@ impl Check {
 
     pub(super) fn count(&mut self, record: &Record) {
         let time = record.time;
+        if self.left == Behind::default() {
+            // It may be deleted since it was seen.
+            self.beginning = self.beginning.filter(|first| first.is_like(record));
+        }
         let (low, high) = self.stamps.unwrap_or((time, time));
         self.stamps = Some((low.min(time), high.max(time)));
         self.left.push(record);
@@ -104,8 +117,9 @@ impl Check {
 
     /// What may be missing before the record read last.
     pub(super) fn gap(&self) -> Option<Gap> {
-        // A log's beginning is never known to be still there.
-        let Some(stored) = self.stored.filter(|_| self.finder.is_some()) else {
+        // Records of the log's beginning may be deleted, unless that is proven.
+        let is_known = self.finder.is_some() || self.beginning.is_some();
+        let Some(stored) = self.stored.filter(|_| is_known) else {
             return Some(self.lost());
         };
         if stored == self.delivered {

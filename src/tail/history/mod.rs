@@ -5,14 +5,15 @@
 //! O(N). `since` is never sent to the engine: it decodes the whole log, and old
 //! engines lose lines with it.
 
+mod begin;
 mod check;
 mod count;
 mod in_doubt;
 mod pass;
 mod stretch;
 
-use super::anchor::{Finder, index};
-use super::doubt::{Skips, stored_at_most};
+use super::anchor::{Anchor, Finder, index};
+use super::doubt::Skips;
 use super::line::{Dialect, Entry, Joiner};
 use super::live::Settings;
 use super::{
@@ -155,12 +156,27 @@ impl History {
             };
             return self.read(Tail::All, stage);
         };
-        // Everything is behind the log's beginning.
-        let from_start = position.verified.is_some_and(|v| v.anchor.is_none());
-        let tail = if from_start { Tail::All } else { tail };
+        // Everything is behind the log's beginning: is that still there?
+        match position.verified {
+            Some(verified) if verified.anchor.is_none() => {
+                let (first, stored) = (None, 0);
+                self.read(Tail::All, Stage::Begin { first, stored })
+            }
+            _ => self.find_behind(None, position, anchor, tail),
+        }
+    }
+
+    /// `beginning`: the log's first record, if it is known to be the first there was.
+    fn find_behind(
+        &mut self,
+        beginning: Option<Anchor>,
+        position: Position,
+        anchor: Anchor,
+        tail: Tail,
+    ) -> Next {
         let whole = tail == Tail::All;
         let stage = Stage::Find {
-            check: Check::new(position, whole, self.dialect),
+            check: Check::new(position, beginning, whole, self.dialect),
             finder: Finder::new(anchor, whole).among(self.dialect),
             lines: OpenLines::new(position.open, whole && self.complete, self.dialect),
         };
@@ -273,22 +289,6 @@ impl History {
         }
     }
 
-    /// Nothing had been read before: what the log began with may be deleted.
-    fn on_first_records(&mut self, record: &Record) -> Next {
-        let Stage::Begin { first, stored } = &mut self.pass.stage else {
-            return Next::More;
-        };
-        first.get_or_insert_with(|| self.pass.tracker.push(record));
-        *stored = stored.saturating_add(stored_at_most(record));
-        match *stored >= self.kept {
-            true => self.read(
-                Tail::All,
-                Stage::gap_behind(Position::default(), None, None),
-            ),
-            false => Next::More,
-        }
-    }
-
     /// A record of the stretch, or of the window before it.
     fn take(&mut self, record: Record, out: &mut Vec<Delivery>) {
         let before = self.pass.take(record, out);
@@ -327,9 +327,10 @@ impl History {
             Stage::Begin {
                 first: Some(first), ..
             } => {
-                let (finder, skip) = (Finder::new(*first, true), 0);
-                self.read(Tail::All, Stage::Recount { finder, skip })
+                let first = *first;
+                self.begin(Some(first))
             }
+            Stage::Begin { .. } if self.position().anchor.is_some() => self.begin(None),
             Stage::Begin { .. } | Stage::Deliver | Stage::Skip { .. } => self.done(),
             Stage::Since {
                 older_seen: true, ..

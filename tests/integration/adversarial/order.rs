@@ -162,6 +162,7 @@ async fn case_06_local_before_23_ends_long_lines_with_an_empty_or_unended_record
     let came = whole.lines().into_iter().map(|line| line.bytes.len());
     assert_eq!(came.collect::<Vec<_>>(), lengths);
     assert!(whole.all_entries().all(|entry| !entry.unterminated));
+    resume_everywhere(&server, &whole, lengths.len()).await;
     server.stop().await;
 }
 
