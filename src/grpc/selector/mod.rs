@@ -102,8 +102,10 @@ enum Bound {
 #[derive(Debug, Clone)]
 pub(crate) struct Selector {
     criteria: Criteria,
-    exact: HashMap<String, Bound>,
-    ids: HashMap<ContainerId, usize>,
+    /// By text. Most streams have one name: a map would have room for more.
+    exact: Vec<(String, Bound)>,
+    /// What they stand for, where that is an id; in order.
+    ids: Vec<ContainerId>,
     /// Those that nothing has matched yet.
     awaited: Vec<String>,
     globs: Vec<Pattern>,
@@ -146,8 +148,8 @@ impl Selector {
             .partition(|name| pattern::is_glob(name));
         let mut selector = Self {
             criteria,
-            exact: HashMap::new(),
-            ids: HashMap::new(),
+            exact: Vec::with_capacity(exact.len()),
+            ids: Vec::new(),
             awaited: Vec::new(),
             globs: globs.iter().map(|glob| Pattern::new(glob)).collect(),
             own,
@@ -172,12 +174,30 @@ impl Selector {
     }
 
     fn set(&mut self, text: String, bound: Bound) {
-        match bound {
-            Bound::Awaited if !self.exact.contains_key(&text) => self.awaited.push(text.clone()),
-            Bound::Id(id) => *self.ids.entry(id).or_default() += 1,
-            _ => {}
+        if let Bound::Id(id) = bound
+            && let Err(at) = self.ids.binary_search(&id)
+        {
+            self.ids.insert(at, id);
         }
-        self.exact.insert(text, bound);
+        match self.find(&text) {
+            Ok(at) => self.exact[at].1 = bound,
+            Err(at) => {
+                if bound == Bound::Awaited {
+                    self.awaited.push(text.clone());
+                }
+                self.exact.insert(at, (text, bound));
+            }
+        }
+    }
+
+    fn find(&self, text: &str) -> Result<usize, usize> {
+        self.exact
+            .binary_search_by(|(known, _)| known.as_str().cmp(text))
+    }
+
+    /// What an exact name stands for.
+    fn bound(&self, text: &str) -> Option<Bound> {
+        self.find(text).ok().map(|at| self.exact[at].1)
     }
 
     /// Whether, and how, a container is selected; an exact name that it is the first
@@ -195,8 +215,8 @@ impl Selector {
         if !self.criteria.hold(container) {
             return None;
         }
-        let named = self.exact.get(&container.name) == Some(&Bound::Name);
-        if named || self.ids.contains_key(&container.id) {
+        let named = self.bound(&container.name) == Some(Bound::Name);
+        if named || self.ids.binary_search(&container.id).is_ok() {
             return Some(Choice::Exact);
         }
         let free = self.criteria.names.is_empty();
@@ -237,8 +257,8 @@ impl Selector {
     /// Whether nothing that is not a member yet can ever be selected: all it names
     /// are ids, which are never used again.
     pub(crate) fn is_closed(&self) -> bool {
-        let is_id = |bound: &Bound| matches!(bound, Bound::Id(_));
-        !self.exact.is_empty() && self.globs.is_empty() && self.exact.values().all(is_id)
+        let is_id = |(_, bound): &(String, Bound)| matches!(bound, Bound::Id(_));
+        !self.exact.is_empty() && self.globs.is_empty() && self.exact.iter().all(is_id)
     }
 
     /// Items of `names` that select none of these containers.
@@ -248,9 +268,9 @@ impl Selector {
     ) -> Vec<String> {
         let names: HashMap<&str, ContainerId> = members.clone().map(|m| (&*m.name, m.id)).collect();
         let ids: HashSet<ContainerId> = members.map(|m| m.id).collect();
-        let selects = |name: &&String| match self.exact.get(*name) {
+        let selects = |name: &&String| match self.bound(name) {
             Some(Bound::Name) => names.contains_key(&***name),
-            Some(Bound::Id(id)) => ids.contains(id),
+            Some(Bound::Id(id)) => ids.contains(&id),
             Some(Bound::Awaited) => false,
             None => {
                 let glob = Pattern::new(name);

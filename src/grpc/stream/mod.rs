@@ -8,15 +8,16 @@ mod changes;
 mod items;
 mod knowledge;
 mod members;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll, abortable, unfold};
-use futures_util::{FutureExt, StreamExt};
 use prost::Message;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, interval_at};
+use tokio::time::Instant;
 
 use super::convert::{self, timestamp};
 use super::log::Lost;
@@ -30,6 +31,7 @@ use crate::proto::{self, stream_logs_response::Event};
 use crate::tail::Place;
 pub(crate) use knowledge::Knowledge;
 use members::{Member, Members};
+use times::Times;
 
 /// Silence between messages is never longer.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
@@ -37,9 +39,6 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(10);
 const ENGINE_LOST: Duration = Duration::from_secs(300);
 /// Stored by the engine later than stamped: what `until` still waits for.
 const UNTIL_GRACE: Duration = Duration::from_secs(1);
-
-/// Taken at once of what has gathered, so that nothing else waits for long.
-const GATHERED: usize = 1_024;
 
 /// What a stream begins with.
 pub(crate) struct Beginning {
@@ -175,9 +174,12 @@ impl Writer {
     }
 
     async fn merge(&mut self) -> Result<End, Gone> {
-        let mut progress = interval_at(Instant::now() + PROGRESS, PROGRESS);
-        let until = self.terms.until.filter(|_| self.terms.follow).map(passed);
-        let (mut reach, mut lost_at) = (self.terms.reach.clone(), None);
+        let mut times = Times {
+            until: self.terms.until.filter(|_| self.terms.follow).map(passed),
+            lost: None,
+            progress: Instant::now() + PROGRESS,
+        };
+        let mut reach = self.terms.reach.clone();
         reach.mark_unchanged();
         loop {
             if let Some(end) = self.is_complete() {
@@ -189,14 +191,13 @@ impl Writer {
                 () = self.outlet.closed() => return Err(Gone),
                 () = self.outlet.draining() => return Ok(End::DRAIN),
                 // One timer for all: each would have its room in every stream.
-                () = at(self.due(until, lost_at)) => match self.is_over(until, lost_at) {
+                () = at(self.due(&times)) => match self.is_over(&times) {
                     Some(end) => return Ok(end),
-                    None => Box::pin(self.gathered()).await?,
+                    None => Box::pin(self.on_time(&mut times.progress)).await?,
                 },
-                _ = progress.tick() => Box::pin(self.progress()).await?,
                 Ok(()) = reach.changed() => {
                     let here = reach.borrow_and_update().is_here();
-                    Box::pin(self.engine(here, &mut lost_at)).await?
+                    Box::pin(self.engine(here, &mut times.lost)).await?
                 }
                 () = self.joins.knowledge.changed(), if self.terms.follow => {
                     Box::pin(self.hear()).await?
@@ -216,40 +217,6 @@ impl Writer {
 
     fn listens(&self) -> bool {
         !self.items.is_empty() && !self.outlet.gathers()
-    }
-
-    /// Takes what members have brought meanwhile; what has waited for it leaves.
-    async fn gathered(&mut self) -> Step {
-        self.outlet.has_gathered();
-        for _ in 0..GATHERED {
-            let Some(Some(brought)) = self.items.next().now_or_never() else {
-                break;
-            };
-            if let Some(end) = self.brought(brought).await? {
-                return Ok(Some(end));
-            }
-        }
-        self.outlet.flush_in_time().await
-    }
-
-    /// When its time is over, or there is something to take or to flush.
-    fn due(&self, until: Option<Instant>, lost_at: Option<Instant>) -> Option<Instant> {
-        let until = until.filter(|_| self.members.are_live());
-        let all = [self.outlet.expiry(), lost_at, until, self.outlet.due()];
-        all.into_iter().flatten().min()
-    }
-
-    /// Whether its time is over.
-    fn is_over(&self, until: Option<Instant>, lost_at: Option<Instant>) -> Option<End> {
-        let now = Instant::now();
-        let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_past(self.outlet.expiry()) {
-            return Some(End::DEADLINE);
-        }
-        if is_past(lost_at) {
-            return Some(End::ENGINE_LOST);
-        }
-        (is_past(until) && self.members.are_live()).then_some(End::COMPLETED)
     }
 
     fn is_complete(&self) -> Option<End> {

@@ -79,7 +79,7 @@ enum Mode {
     CatchingUp {
         pieces: mpsc::Receiver<Piece>,
         /// Where the ring is to be met; `None`: the stretch's end is the end.
-        join: Option<Head>,
+        join: Option<Box<Head>>,
         task: Held,
     },
     Live {
@@ -131,7 +131,8 @@ impl Subscription {
             Mode::Over(item) => Some(item.clone()),
             Mode::Joining(from) => {
                 let from = *from;
-                self.enter(from).await;
+                // What is rare is boxed: else it would have its room for ever.
+                Box::pin(self.enter(from)).await;
                 None
             }
             Mode::CutOff(ended) => {
@@ -159,27 +160,27 @@ impl Subscription {
                 }
                 self.take_live().await
             }
-            Mode::CatchingUp { pieces, task, .. } => match pieces.recv().await {
-                Some(Piece::Located(position)) => {
-                    self.reached(position);
-                    None
-                }
-                Some(Piece::Unit(unit)) => {
-                    self.reached(unit.after);
-                    Some(Item::Unit(Arc::new(unit)))
-                }
-                Some(Piece::Done(position)) => {
-                    task.let_end();
-                    // What is rare is boxed: else it would have its room for ever.
-                    Box::pin(self.caught_up(position)).await
-                }
-                Some(Piece::Ended(ended)) => {
-                    task.let_end();
-                    self.cut_off(ended);
-                    None
-                }
-                None => Some(self.over(Item::Complete)),
-            },
+            Mode::CatchingUp { pieces, task, .. } => {
+                let position = match pieces.recv().await {
+                    Some(Piece::Done(position)) => position,
+                    Some(Piece::Located(position)) => {
+                        self.reached(position);
+                        return None;
+                    }
+                    Some(Piece::Unit(unit)) => {
+                        self.reached(unit.after);
+                        return Some(Item::Unit(Arc::new(unit)));
+                    }
+                    Some(Piece::Ended(ended)) => {
+                        task.let_end();
+                        self.cut_off(ended);
+                        return None;
+                    }
+                    None => return Some(self.over(Item::Complete)),
+                };
+                task.let_end();
+                Box::pin(self.caught_up(position)).await
+            }
         }
     }
 
@@ -251,7 +252,7 @@ impl Subscription {
         let Mode::CatchingUp { join, .. } = &self.mode else {
             return None;
         };
-        let (Some(following), Some(join)) = (&mut self.following, *join) else {
+        let (Some(following), Some(join)) = (&mut self.following, join.as_deref().copied()) else {
             return Some(self.over(Item::Complete));
         };
         let meets = |head: &Head| {
@@ -318,7 +319,7 @@ impl Subscription {
         self.mode = Mode::CatchingUp {
             task: self.registry.catch_up(stretch, sender),
             pieces,
-            join,
+            join: join.map(Box::new),
         };
     }
 
