@@ -196,7 +196,7 @@ async fn churn(sim: &Sim, server: &Server, numbers: Range<usize>) -> usize {
 }
 
 /// Tasks of the whole process, tasks that the service runs, what is open at the engine, and open descriptors.
-fn counted(server: &Server, sim: &Sim) -> [usize; 5] {
+pub(crate) fn counted(server: &Server, sim: &Sim) -> [usize; 5] {
     let descriptors = fs::read_dir("/proc/self/fd").expect("this is Linux");
     let stats = sim.stats();
     [

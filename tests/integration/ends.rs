@@ -8,8 +8,8 @@ use pulsetail::proto::{
 };
 use pulsetail_sim::{Fault, Stream};
 
-use crate::harness::{Server, all, engine, stored};
-use crate::logs::{instant, starting};
+use crate::harness::{Server, all, engine, instant, stored};
+use crate::logs::starting;
 use crate::subscriber::lines_of;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::process;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail::proto::task_service_client::TaskServiceClient;
 use pulsetail::proto::{GetContainerRequest, Selector, StreamLogsRequest, stream_logs_request};
 use pulsetail::supervisor::Supervisor;
-use pulsetail_sim::{Endpoint, Engine, Sim, Timestamp};
+use pulsetail_sim::{Container, Endpoint, Engine, Sim, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -286,6 +287,19 @@ pub(crate) fn alone(test: &str) {
         run.status.success() && said.contains("1 passed"),
         "{said}\n{failed}"
     );
+}
+
+/// The engine's time as the contract has it.
+pub(crate) fn instant(time: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.secs(),
+        nanos: i32::try_from(time.nanos().rem_euclid(1_000_000_000)).expect("it is a rest"),
+    }
+}
+
+/// Writes each number as a line.
+pub(crate) fn write(container: &Container, numbers: Range<usize>) {
+    numbers.for_each(|n| container.stdout(format!("{n}\n")));
 }
 
 /// Waits for what must happen.

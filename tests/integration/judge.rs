@@ -6,6 +6,7 @@ use std::thread;
 use prost::Message;
 use pulsetail::proto::StreamLogsResponse;
 use pulsetail_client::history::{History, Least, Rules, Verdict};
+use pulsetail_client::proto;
 
 /// All that was received so far, for who resumes it.
 static RECEIVED: Mutex<Vec<Arc<Mutex<History>>>> = Mutex::new(Vec::new());
@@ -39,9 +40,7 @@ impl Judge {
     }
 
     pub(crate) fn message(&mut self, message: &StreamLogsResponse) {
-        let message = message.encode_to_vec();
-        let message = pulsetail_client::proto::StreamLogsResponse::decode(&*message);
-        held(&self.0).message(&message.expect("it was encoded"));
+        held(&self.0).message(&received(message));
     }
 
     /// The engine's clock will be set: stamps go back.
@@ -61,6 +60,12 @@ impl Drop for Judge {
         let violated = report.verdict(&Least::default()) == Verdict::Violated;
         assert!(!violated || thread::panicking(), "{report}");
     }
+}
+
+/// A message as the client library has it.
+pub(crate) fn received(message: &StreamLogsResponse) -> proto::StreamLogsResponse {
+    let message = proto::StreamLogsResponse::decode(&*message.encode_to_vec());
+    message.expect("it was encoded")
 }
 
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,12 +1,11 @@
 //! Nothing is left of a client that is gone.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use pulsetail::proto::log_service_client::LogServiceClient;
 use pulsetail_sim::{Fault, Sim};
-use tokio::runtime::Handle;
 
+use crate::churn::counted;
 use crate::harness::{Server, all, alone, engine, followed, stored, until, within};
 
 /// Five times what is promised. An engine's own silence would be given up after ten.
@@ -117,18 +116,4 @@ async fn settled(server: &Server, sim: &Sim) {
     // The event feed alone; pings and probes come and go.
     let idle = || server.engine_tasks.len() == 7 && sim.stats().log_streams == 0;
     until(|| idle() && sim.stats().connections == 1).await;
-}
-
-/// Tasks of the whole process, tasks that talk to the engine, open descriptors.
-fn counted(server: &Server, sim: &Sim) -> (usize, usize, usize, usize) {
-    let descriptors = fs::read_dir("/proc/self/fd")
-        .expect("this is Linux")
-        .count();
-    let tasks = Handle::current().metrics().num_alive_tasks();
-    (
-        tasks,
-        server.engine_tasks.len(),
-        sim.stats().connections,
-        descriptors,
-    )
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use prost_types::{Duration as Ago, Timestamp};
+use prost_types::Duration as Ago;
 use pulsetail::proto::{self, Selector, StreamLogsRequest, stream_logs_request::Start};
 use pulsetail_sim::Stream;
 
-use crate::harness::{Server, all, engine, followed, stored, until_so};
+use crate::harness::{Server, all, engine, followed, instant, stored, until_so};
 use crate::subscriber::lines_of;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,13 +15,6 @@ pub(crate) fn starting(start: Start, request: StreamLogsRequest) -> StreamLogsRe
     StreamLogsRequest {
         start: Some(start),
         ..request
-    }
-}
-
-pub(crate) fn instant(time: pulsetail_sim::Timestamp) -> Timestamp {
-    Timestamp {
-        seconds: time.secs(),
-        nanos: i32::try_from(time.nanos().rem_euclid(1_000_000_000)).unwrap(),
     }
 }
 

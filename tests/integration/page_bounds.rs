@@ -3,24 +3,16 @@
 use std::time::Duration;
 
 use prost::Message;
-use prost_types::Timestamp;
 use pulsetail::proto::server_service_client::ServerServiceClient;
 use pulsetail::proto::{GetServerInfoRequest, ListLogEntriesRequest, Stream};
 use pulsetail_sim::Sim;
 
-use crate::harness::{Server, engine};
+use crate::harness::{Server, engine, instant};
 use crate::pages::{before, joined, lines, paged};
 use crate::requests::is_probe;
 use crate::subscriber::{lines_of, text};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn instant(time: pulsetail_sim::Timestamp) -> Timestamp {
-    Timestamp {
-        seconds: time.secs(),
-        nanos: i32::try_from(time.nanos().rem_euclid(1_000_000_000)).unwrap(),
-    }
-}
 
 #[tokio::test]
 async fn since_is_where_the_pages_end_and_until_leaves_out_what_is_later() {

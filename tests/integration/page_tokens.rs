@@ -6,18 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use pulsetail::proto::{GapCause, ListLogEntriesRequest};
-use pulsetail_sim::{Container, Driver, Ending, Engine, Fault};
+use pulsetail_sim::{Driver, Ending, Engine, Fault};
 use tonic::Code;
 
-use crate::harness::{Server, engine, engine_of, until, within};
+use crate::harness::{Server, engine, engine_of, until, within, write};
 use crate::page_bounds::tails;
 use crate::pages::{before, joined, paged, texts};
 use crate::requests::{assert_untouched, told};
 use crate::subscriber::{lines_of, text};
-
-fn numbers(container: &Container, range: std::ops::Range<u32>) {
-    range.for_each(|n| container.stdout(format!("{n}\n")));
-}
 
 async fn reason(server: &Server, request: &ListLogEntriesRequest) -> (Code, String) {
     let status = server.try_page(request).await.unwrap_err();
@@ -101,7 +97,7 @@ async fn a_bad_page_request_names_its_field_and_costs_the_engine_nothing() {
 #[tokio::test]
 async fn a_token_that_was_changed_anywhere_is_refused() {
     let sim = engine();
-    numbers(&sim.container("web").run(), 0..50);
+    write(&sim.container("web").run(), 0..50);
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
     let page = server.page(&request).await;
@@ -136,7 +132,7 @@ async fn a_token_that_was_changed_anywhere_is_refused() {
 async fn a_token_serves_its_own_request_with_any_page_size_and_no_other() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     sim.container("other").run();
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
@@ -170,7 +166,7 @@ async fn a_token_serves_its_own_request_with_any_page_size_and_no_other() {
 #[tokio::test]
 async fn a_token_outlives_the_server_that_gave_it_and_is_refused_beside_another_engine() {
     let sim = engine();
-    numbers(&sim.container("web").run(), 0..50);
+    write(&sim.container("web").run(), 0..50);
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
     let next = before(&request, &server.page(&request).await);
@@ -179,7 +175,7 @@ async fn a_token_outlives_the_server_that_gave_it_and_is_refused_beside_another_
     assert_eq!(texts(&server.page(&next).await)[0], "30");
     server.stop().await;
     let elsewhere = engine_of(Engine::current().named("elsewhere"));
-    numbers(&elsewhere.container("web").run(), 0..50);
+    write(&elsewhere.container("web").run(), 0..50);
     let server = Server::start(&elsewhere).await;
     let refused = reason(&server, &next).await;
     assert_eq!(
@@ -193,7 +189,7 @@ async fn a_token_outlives_the_server_that_gave_it_and_is_refused_beside_another_
 async fn a_later_page_is_of_the_container_that_the_first_one_found() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
     let first = server.page(&request).await;
@@ -219,17 +215,17 @@ async fn a_place_that_retention_deleted_is_a_gap_and_the_end() {
     let sim = engine();
     let driver = Driver::json_file().max_size(1_000_000).max_file(2);
     let web = sim.container("web").driver(driver).run();
-    numbers(&web, 0..100);
+    write(&web, 0..100);
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
     let first = server.page(&request).await;
     web.rotate_log();
-    numbers(&web, 100..200);
+    write(&web, 100..200);
     // Rotation alone hides nothing.
     let second = server.page(&before(&request, &first)).await;
     assert_eq!(texts(&second)[9], "89");
     web.rotate_log();
-    numbers(&web, 200..210);
+    write(&web, 200..210);
     let lost = server.page(&before(&request, &second)).await;
     assert!(lost.entries.is_empty());
     assert_eq!(lost.next_page_token, "");
@@ -249,9 +245,9 @@ async fn retention_that_reached_only_what_lies_before_a_token_is_no_gap() {
     let sim = engine();
     let driver = Driver::json_file().max_size(1_000_000).max_file(2);
     let web = sim.container("web").driver(driver).run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     web.rotate_log();
-    numbers(&web, 50..100);
+    write(&web, 50..100);
     let server = Server::start(&sim).await;
     let request = paged("web", 20);
     let first = server.page(&request).await;
@@ -292,7 +288,7 @@ async fn pages_of_a_log_that_cannot_be_read_are_refused_with_the_reason() {
 async fn while_the_engine_is_away_a_page_is_unavailable_and_its_token_stays_valid() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     let server = Server::start(&sim).await;
     let request = paged("web", 10);
     let next = before(&request, &server.page(&request).await);
@@ -309,7 +305,7 @@ async fn while_the_engine_is_away_a_page_is_unavailable_and_its_token_stays_vali
 async fn a_read_that_broke_is_read_again() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     let server = Server::start(&sim).await;
     web.fault(Fault::end(Ending::Torn).after(30));
     let page = server.page(&paged("web", 40)).await;
@@ -325,7 +321,7 @@ async fn a_read_that_broke_is_read_again() {
 async fn a_deadline_that_passes_ends_the_call_and_the_read() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     let server = Server::start(&sim).await;
     web.fault(Fault::stall().after(3).sticky());
     let mut request = tonic::Request::new(paged("web", 40));

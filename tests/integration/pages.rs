@@ -5,10 +5,10 @@ use std::time::Duration;
 use pulsetail::proto::{
     ListLogEntriesRequest, ListLogEntriesResponse, LogEntry, StreamLogsRequest,
 };
-use pulsetail_sim::{Container, Driver, Engine};
+use pulsetail_sim::{Driver, Engine};
 use tonic::Status;
 
-use crate::harness::{Server, engine, engine_of, followed, stored, within};
+use crate::harness::{Server, engine, engine_of, followed, stored, within, write};
 use crate::subscriber::{Line, line, lines_of, text};
 
 /// A request for the newest page.
@@ -111,15 +111,11 @@ async fn assert_pages_are_the_log(server: &Server, name: &str, sizes: &[u32]) {
     }
 }
 
-fn numbers(container: &Container, range: std::ops::Range<u32>) {
-    range.for_each(|n| container.stdout(format!("{n}\n")));
-}
-
 #[tokio::test]
 async fn the_newest_page_comes_first_and_reads_downwards() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..10);
+    write(&web, 0..10);
     let server = Server::start(&sim).await;
     let request = paged("web", 4);
     let first = server.page(&request).await;
@@ -138,7 +134,7 @@ async fn the_newest_page_comes_first_and_reads_downwards() {
 async fn a_page_that_holds_the_oldest_entry_leads_nowhere() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..200);
+    write(&web, 0..200);
     sim.container("empty").run();
     let server = Server::start(&sim).await;
     for (size, pages) in [(100, 2), (199, 2), (200, 1), (201, 1)] {
@@ -157,7 +153,7 @@ async fn a_page_that_holds_the_oldest_entry_leads_nowhere() {
 async fn a_page_has_100_entries_unless_told_and_never_more_than_1000() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..2_500);
+    write(&web, 0..2_500);
     let server = Server::start(&sim).await;
     for (asked, comes) in [
         (0, 100),
@@ -239,13 +235,13 @@ async fn equal_lines_and_equal_stamps_come_as_often_as_they_were_written() {
 async fn what_is_written_between_pages_moves_none_of_them() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..500);
+    write(&web, 0..500);
     let server = Server::start(&sim).await;
     let whole = lines_of(&web);
     let request = paged("web", 30);
     let mut pages = vec![server.page(&request).await];
-    for growth in [0_u32, 1, 40, 500, 3_000].into_iter().cycle() {
-        numbers(&web, 0..growth);
+    for growth in [0, 1, 40, 500, 3_000].into_iter().cycle() {
+        write(&web, 0..growth);
         let last = pages.last().unwrap();
         if last.next_page_token.is_empty() {
             break;
@@ -261,7 +257,7 @@ async fn what_is_written_between_pages_moves_none_of_them() {
 async fn a_stream_from_the_first_pages_cursor_brings_each_later_line_once() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..50);
+    write(&web, 0..50);
     // Open as the page is read, and longer than a part.
     web.stdout("begun ".repeat(3_000));
     web.stderr("last\n");
@@ -276,7 +272,7 @@ async fn a_stream_from_the_first_pages_cursor_brings_each_later_line_once() {
         })
         .await;
     web.stdout("ended\n");
-    numbers(&web, 50..80);
+    write(&web, 50..80);
     live.entries(31).await;
     assert_eq!(live.lines(), lines_of(&web)[known..]);
     assert_eq!(server.rest(&first.cursor).await, lines_of(&web)[known..]);
@@ -289,7 +285,7 @@ async fn an_empty_logs_cursor_brings_its_first_line() {
     let web = sim.container("web").run();
     let server = Server::start(&sim).await;
     let first = server.page(&paged("web", 10)).await;
-    numbers(&web, 0..3);
+    write(&web, 0..3);
     assert_eq!(server.rest(&first.cursor).await, lines_of(&web));
     server.stop().await;
 }
@@ -298,7 +294,7 @@ async fn an_empty_logs_cursor_brings_its_first_line() {
 async fn the_cursor_of_a_later_page_resumes_behind_that_page() {
     let sim = engine();
     let web = sim.container("web").run();
-    numbers(&web, 0..90);
+    write(&web, 0..90);
     let server = Server::start(&sim).await;
     let pages = server.walk(&paged("web", 20)).await;
     let mut behind = lines_of(&web);
@@ -313,7 +309,7 @@ async fn the_cursor_of_a_later_page_resumes_behind_that_page() {
 async fn a_stopped_container_shows_its_last_words_and_its_next_run_what_follows() {
     let sim = engine();
     let job = sim.container("job").run();
-    numbers(&job, 0..5);
+    write(&job, 0..5);
     job.stdout("last words");
     job.stderr("last tears");
     job.exit(1);

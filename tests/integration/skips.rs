@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pulsetail::proto::{GapCause, StreamLogsRequest};
 use pulsetail_sim::{Container, Driver, Engine, Fault, Sim};
 
-use crate::harness::{Server, all, engine, engine_of, followed, until};
+use crate::harness::{Server, all, engine, engine_of, followed, until, write};
 use crate::subscriber::{Subscriber, text};
 
 const SKIPPED: usize = 5;
@@ -16,10 +16,6 @@ fn skipping(sim: &Sim) -> Container {
     let web = sim.container("web").driver(driver).run();
     web.fault(Fault::skip(SKIPPED).on_follow().after(10));
     web
-}
-
-fn write(web: &Container, lines: std::ops::Range<usize>) {
-    lines.for_each(|n| web.stdout(format!("{n}\n")));
 }
 
 fn resumed(cursors: Vec<String>) -> StreamLogsRequest {

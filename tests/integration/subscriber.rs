@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::judge::Judge;
+use crate::judge::{Judge, received};
 use pulsetail::proto::{
     self, ContainerChangeKind, Gap, LogEntry, NoticeKind, Opened, StreamLogsResponse,
     log_entry::Line as Content, stream_logs_response::Event,
 };
+use pulsetail_client::Cursors;
 use pulsetail_sim::Container;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
@@ -225,29 +226,12 @@ fn entries_of(event: &Event) -> &[LogEntry] {
 
 /// The cursors that a client holds after these events.
 pub(crate) fn cursors_after(events: &[Event]) -> Vec<String> {
-    let mut kept = BTreeMap::new();
+    let mut kept = Cursors::default();
     for event in events {
-        let id = |container: &Option<proto::ContainerRef>| container.clone().unwrap_or_default().id;
-        let told: Vec<(String, String)> = match event {
-            Event::Opened(opened) => {
-                let member = |m: &proto::Member| (id(&m.container), m.cursor.clone());
-                opened.members.iter().map(member).collect()
-            }
-            Event::Batch(batch) => vec![(id(&batch.container), batch.cursor.clone())],
-            Event::Gap(gap) => vec![(id(&gap.container), gap.cursor.clone())],
-            Event::ContainerChange(change) => vec![(id(&change.container), change.cursor.clone())],
-            Event::Progress(progress) => positions(progress),
-            Event::Closing(closing) => closing.progress.as_ref().map(positions).unwrap_or_default(),
-            Event::CaughtUp(_) | Event::Notice(_) => Vec::new(),
-        };
-        kept.extend(told.into_iter().filter(|(_, cursor)| !cursor.is_empty()));
+        let event = Some(event.clone());
+        kept.keep(&received(&StreamLogsResponse { event }));
     }
-    kept.into_values().collect()
-}
-
-fn positions(progress: &proto::Progress) -> Vec<(String, String)> {
-    let position = |p: &proto::Position| (p.container_id.clone(), p.cursor.clone());
-    progress.positions.iter().map(position).collect()
+    kept.to_vec()
 }
 
 pub(crate) fn text(entry: &LogEntry) -> &str {

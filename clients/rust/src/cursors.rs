@@ -84,7 +84,8 @@ fn positions(progress: &Progress) -> Vec<(&str, &str)> {
         .collect()
 }
 
-fn id(container: Option<&ContainerRef>) -> &str {
+/// The id of a container; empty: none is said.
+pub(crate) fn id(container: Option<&ContainerRef>) -> &str {
     container.map_or("", |container| &container.id)
 }
 

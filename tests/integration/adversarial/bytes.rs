@@ -5,8 +5,8 @@ use pulsetail::supervisor::{Kind, State};
 use pulsetail_sim::{Driver, Fault};
 use tokio::time::Duration;
 
-use super::{assert_exact, probes, tails, write, write_until_rotated};
-use crate::harness::{Server, all, engine, stored, until, until_so};
+use super::{assert_exact, probes, tails, write_until_rotated};
+use crate::harness::{Server, all, engine, stored, until, until_so, write};
 use crate::resume::resume_everywhere;
 use crate::subscriber::lines_of;
 

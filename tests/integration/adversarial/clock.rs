@@ -6,8 +6,8 @@ use prost_types::Timestamp;
 use pulsetail::proto::{NoticeKind, StreamLogsRequest, stream_logs_request::Start};
 use pulsetail_sim::{Endpoint, Engine, Stream};
 
-use super::{assert_exact, write};
-use crate::harness::{Server, all, engine, engine_of, stored};
+use super::assert_exact;
+use crate::harness::{Server, all, engine, engine_of, stored, write};
 use crate::resume::resume_everywhere;
 use crate::subscriber::lines_of;
 

@@ -3,8 +3,8 @@
 use pulsetail::proto::{GapCause, NoticeKind};
 use pulsetail_sim::{Driver, Ending, Engine, Fault};
 
-use super::{assert_exact, until_quiet, write, write_until_rotated};
-use crate::harness::{Server, all, engine, engine_of, followed, stored, until};
+use super::{assert_exact, until_quiet, write_until_rotated};
+use crate::harness::{Server, all, engine, engine_of, followed, stored, until, write};
 use crate::pages::paged;
 use crate::resume::{forgetful, resuming};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pulsetail::proto::{NoticeKind, StreamLogsRequest, stream_logs_response::Event};
 use pulsetail_sim::{Driver, Engine, Fault};
 
-use super::{assert_exact, write};
-use crate::harness::{Server, all, engine, engine_of, stored, until};
+use super::assert_exact;
+use crate::harness::{Server, all, engine, engine_of, stored, until, write};
 use crate::resume::{assert_gap_then_the_rest, forgetful, resuming};
 use crate::subscriber::cursors_after;
 

@@ -8,8 +8,8 @@ use pulsetail::proto::{
 use pulsetail_sim::{Container, Driver, Endpoint, Fault};
 use tonic::Code;
 
-use super::{assert_exact, write, write_until_rotated};
-use crate::harness::{Server, all, engine, followed, stored, until, until_so};
+use super::{assert_exact, write_until_rotated};
+use crate::harness::{Server, all, engine, followed, stored, until, until_so, write};
 use crate::requests::{refusal, told};
 use crate::resume::resuming;
 use crate::subscriber::lines_of;

@@ -2,8 +2,8 @@
 
 use pulsetail_sim::Driver;
 
-use super::{assert_exact, write, write_until_rotated};
-use crate::harness::{Server, all, engine, stored};
+use super::{assert_exact, write_until_rotated};
+use crate::harness::{Server, all, engine, stored, write};
 use crate::resume::resuming;
 use crate::subscriber::{Subscriber, cursors_after, lines_of};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use pulsetail_sim::{Container, Endpoint, Request, Sim};
 
-use crate::harness::{Server, until};
+use crate::harness::{Server, until, write};
 use crate::subscriber::{Subscriber, lines_of};
 
 mod bytes;
@@ -57,11 +57,6 @@ fn assert_exact(heard: &Subscriber, container: &Container) {
     assert!(heard.lines() == lines_of(container), "not what is stored");
     assert!(heard.gaps().is_empty(), "{:?}", heard.gaps());
     assert!(heard.all_entries().all(|entry| !entry.late));
-}
-
-/// Writes numbered lines.
-fn write(container: &Container, numbers: std::ops::Range<usize>) {
-    numbers.for_each(|n| container.stdout(format!("{n}\n")));
 }
 
 /// The `tail` of every request for a container's log, with or without `follow`; `None`: all of it.

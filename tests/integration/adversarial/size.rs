@@ -6,8 +6,8 @@ use pulsetail::proto::{Selector, StreamLogsRequest};
 use pulsetail_sim::{Container, Endpoint, Fault, Sim, Stats, Stream};
 use tokio::time::{sleep, timeout};
 
-use super::{assert_exact, tails, write, write_until_rotated};
-use crate::harness::{Server, all, engine, followed, until};
+use super::{assert_exact, tails, write_until_rotated};
+use crate::harness::{Server, all, engine, followed, until, write};
 
 #[tokio::test]
 async fn case_28_a_thousand_idle_containers_are_probed_and_no_stream_is_cycled() {

@@ -6,6 +6,7 @@ use super::chain::Chain;
 use super::entry::{Gap, nanos, received};
 use super::report::{Findings, Report, Rule, Violation};
 use super::{Rules, Truth};
+use crate::cursors::id;
 use crate::proto::stream_logs_response::Event;
 use crate::proto::{
     self, ContainerChangeKind, ContainerRef, GapCause, LogBatch, NoticeKind, Opened, Progress,
@@ -183,7 +184,7 @@ impl History {
 
     /// The chain of a member; a container that is none is told.
     fn of(&mut self, container: Option<&ContainerRef>) -> &mut Chain {
-        let id = container.map_or("", |container| &container.id);
+        let id = id(container);
         if !self.stream.members.contains(id) {
             self.wrong(&format!("something of {id:?}, which is no member"));
         }
@@ -194,10 +195,7 @@ impl History {
     }
 
     fn join(&mut self, member: &proto::Member) {
-        let id = member
-            .container
-            .as_ref()
-            .map_or("", |container| &container.id);
+        let id = id(member.container.as_ref());
         self.stream.members.insert(id.to_owned());
         // One that left and joins again goes on where it was.
         if self.stream.goes_on.insert(id.to_owned())
@@ -249,7 +247,7 @@ impl History {
 
     fn gap(&mut self, gap: &proto::Gap) {
         let removed = gap.cause() == GapCause::ContainerRemoved;
-        let id = gap.container.as_ref().map_or("", |container| &container.id);
+        let id = id(gap.container.as_ref());
         // One that was removed while the client was away is no member any more.
         let chain = match removed && !self.stream.members.contains(id) {
             true => self.chains.get_mut(id),
@@ -280,8 +278,7 @@ impl History {
         }
         self.of(change.container.as_ref()).cursor(&change.cursor);
         if kind == ContainerChangeKind::Removed || kind == ContainerChangeKind::Deselected {
-            let id = change.container.as_ref().map_or("", |left| &left.id);
-            self.stream.members.remove(id);
+            self.stream.members.remove(id(change.container.as_ref()));
         }
     }
 

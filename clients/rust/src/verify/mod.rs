@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use crate::Cursors;
+use crate::cursors::id;
 use crate::history::{History, Report, Rules, Truth};
 use crate::proto::log_service_client::LogServiceClient;
 use crate::proto::stream_logs_request::Start;
@@ -328,26 +329,20 @@ fn request(
 fn store(truths: &mut BTreeMap<String, Truth>, message: &StreamLogsResponse) {
     match &message.event {
         Some(Event::Opened(opened)) => {
-            let members = opened
-                .members
-                .iter()
-                .filter_map(|member| member.container.as_ref());
-            truths.extend(members.map(|member| (member.id.clone(), Truth::new().from_first())));
+            let ids = opened.members.iter().map(|m| id(m.container.as_ref()));
+            truths.extend(ids.map(|id| (id.to_owned(), Truth::new().from_first())));
         }
         Some(Event::Batch(batch)) => {
-            let id = batch
-                .container
-                .as_ref()
-                .map_or("", |container| &container.id);
-            let truth = truths.entry(id.to_owned()).or_default();
+            let id = id(batch.container.as_ref()).to_owned();
+            let truth = truths.entry(id).or_default();
             batch
                 .entries
                 .iter()
                 .for_each(|entry| truth.push_entry(entry));
         }
         Some(Event::Gap(gap)) => {
-            let id = gap.container.as_ref().map_or("", |container| &container.id);
-            truths.insert(id.to_owned(), Truth::new().stored());
+            let id = id(gap.container.as_ref()).to_owned();
+            truths.insert(id, Truth::new().stored());
         }
         _ => {}
     }
