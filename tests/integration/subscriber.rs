@@ -217,7 +217,7 @@ impl Subscriber {
     }
 }
 
-fn entries_of(event: &Event) -> &[LogEntry] {
+pub(crate) fn entries_of(event: &Event) -> &[LogEntry] {
     match event {
         Event::Batch(batch) => &batch.entries,
         _ => &[],

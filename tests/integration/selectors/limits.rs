@@ -10,11 +10,11 @@ use pulsetail::proto::{
     stream_logs_request::Start, stream_logs_response::Event,
 };
 use pulsetail_sim::{Container, Ending, Endpoint, Fault, Sim};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
 use super::{every, following, named};
-use crate::harness::{Server, engine, until_so};
+use crate::harness::{Server, engine};
 use crate::requests::{refusal, told};
 use crate::subscriber::Subscriber;
 
@@ -169,13 +169,18 @@ async fn a_stream_ends_where_more_changes_are_unread_than_are_kept() {
     unheard(&sim, &web).await;
     others[1..].iter().for_each(Container::remove);
     sim.clear_faults();
-    until_so(async || {
+    let is_gone = async || {
         let name = "new-1".to_owned();
         let mut client = server.containers();
         let known = client.get_container(GetContainerRequest { name }).await;
         known.is_err_and(|status| status.code() == Code::NotFound)
-    })
-    .await;
+    };
+    let listed = timeout(PATIENCE, async {
+        while !is_gone().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    listed.await.expect("it is listed");
     web.stdout("one\n");
     heard.entries(1).await;
     server.stop().await;

@@ -184,7 +184,7 @@ async fn a_joined_container_has_its_cursor_before_its_first_line() {
     let kinds = [Change::Joined, Change::Exited, Change::Removed];
     assert_eq!(kinds_of(&heard, web.id()), kinds);
     let removed = changes_of(&heard, web.id())[2];
-    assert!(removed.cursor.is_empty());
+    assert!(removed.cursor.is_empty() && removed.time.is_some());
     assert!(heard.gaps().is_empty(), "{:?}", heard.gaps());
     // What a client keeps of it is no cursor of anything any more.
     let resumed = server.read(StreamLogsRequest {
@@ -259,5 +259,36 @@ async fn a_new_name_is_told_and_one_that_matches_no_more_ends_a_membership() {
     let kinds = [Change::Renamed, Change::Deselected, Change::Joined];
     assert_eq!(kinds_of(&heard, web.id()), kinds);
     assert!(heard.gaps().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_that_left_joins_again_as_it_matches_though_it_is_over() {
+    let sim = engine();
+    let web = sim.container("web-1").run();
+    let server = Server::start(&sim).await;
+    // Of ids alone a stream ends with its containers, but not while one may come back.
+    let by_id = Selector {
+        exclude: vec!["db".into()],
+        ..named(&[web.id()])
+    };
+    let mut streams = Vec::new();
+    for selector in [named(&["web-*"]), by_id] {
+        streams.push(server.open(following(selector)).await);
+    }
+    web.exit(0);
+    for heard in &mut streams {
+        until_changed(heard, &web, Change::Exited).await;
+    }
+    web.rename("db");
+    for heard in &mut streams {
+        until_changed(heard, &web, Change::Deselected).await;
+    }
+    web.rename("web-2");
+    for heard in &mut streams {
+        until_changed(heard, &web, Change::Joined).await;
+        let kinds = [Change::Exited, Change::Deselected, Change::Joined];
+        assert_eq!(kinds_of(heard, web.id()), kinds);
+    }
     server.stop().await;
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use pulsetail::proto::{ContainerChangeKind as Change, GapCause, StreamLogsRequest};
-use pulsetail_sim::{Container, Sim};
+use pulsetail::proto::{
+    ContainerChangeKind as Change, GapCause, Selector, StreamLogsRequest,
+    stream_logs_request::Start, stream_logs_response::Event,
+};
+use pulsetail_sim::Container;
 
 use super::{every, following, kinds_of, named};
 use crate::harness::{Server, engine, until_so};
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Subscriber, cursors_after, entries_of, lines_of};
 
 fn name(n: usize) -> String {
     format!("c{n:02}")
@@ -26,8 +29,7 @@ fn say(containers: &BTreeMap<usize, Container>, what: &str) {
     }
 }
 
-async fn until_known(server: &Server, sim: &Sim, absent: &[&Container], present: &[&Container]) {
-    let _sim = sim;
+async fn until_known(server: &Server, absent: &[&Container], present: &[&Container]) {
     let known = async |id: &str| {
         let name = id.to_owned();
         let get = pulsetail::proto::GetContainerRequest { name };
@@ -63,7 +65,7 @@ async fn fifty_containers_some_recreated_removed_and_new_are_resumed_without_los
         containers.insert(n, new);
     }
     let absent: Vec<_> = removed.iter().collect();
-    until_known(&server, &sim, &absent, &[&containers[&51]]).await;
+    until_known(&server, &absent, &[&containers[&51]]).await;
     let mut second = server.open(resuming(cursors)).await;
     say(&containers, "last");
     // 45 were there all the time, five are new.
@@ -129,7 +131,7 @@ async fn between_removal_and_creation_of_a_name_nothing_ends_or_fails() {
     web.remove();
     first.change(Change::Removed).await;
     drop(first);
-    until_known(&server, &sim, &[&web], &[]).await;
+    until_known(&server, &[&web], &[]).await;
     let request = StreamLogsRequest {
         cursors: cursors.clone(),
         ..following(named(&["web"]))
@@ -160,7 +162,7 @@ async fn what_ran_and_ended_while_the_client_was_away_is_read() {
     let short = sim.container("short").run();
     short.stdout("short\n");
     short.exit(0);
-    until_known(&server, &sim, &[], &[&short]).await;
+    until_known(&server, &[], &[&short]).await;
     let over = async || {
         let name = "short".to_owned();
         let get = pulsetail::proto::GetContainerRequest { name };
@@ -171,5 +173,59 @@ async fn what_ran_and_ended_while_the_client_was_away_is_read() {
     let mut second = server.open(resuming(cursors)).await;
     second.entries(1).await;
     assert_eq!(second.texts_of("short"), ["short"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_was_over_before_its_cursor_is_read_on() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let pad = "p".repeat(1_000);
+    (0..200).for_each(|n| web.stdout(format!("{n} {pad}\n")));
+    web.exit(0);
+    let server = Server::start(&sim).await;
+    let stopped = StreamLogsRequest {
+        start: Some(Start::FromBeginning(true)),
+        ..following(named(&["web"]))
+    };
+    let mut whole = server.open(stopped).await;
+    whole.entries(200).await;
+    let batch = |event: &Event| matches!(event, Event::Batch(_));
+    let first = whole.events.iter().position(batch).unwrap();
+    let cursors = cursors_after(&whole.events[..=first]);
+    let mut rest = server.open(resuming(cursors)).await;
+    assert!(rest.first().unmatched.is_empty());
+    let come = entries_of(&whole.events[first]).len();
+    assert!(come < 200, "void: all came at once");
+    rest.entries(200 - come).await;
+    assert!(rest.lines() == lines_of(&web)[come..], "a seam");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn with_cursors_a_name_that_is_awaited_holds_up_no_end() {
+    let sim = engine();
+    let web = sim.container("web").run();
+    let server = Server::start(&sim).await;
+    let first = server.open(following(named(&["web"]))).await;
+    let cursors = first.cursors();
+    drop(first);
+    web.stdout("one\n");
+    web.exit(0);
+    let until_exit = StreamLogsRequest {
+        until_exit: true,
+        ..following(Selector {
+            allow_missing: true,
+            ..named(&["web", "api"])
+        })
+    };
+    let mut second = server
+        .open(StreamLogsRequest {
+            cursors,
+            ..until_exit
+        })
+        .await;
+    second.end().await.expect("nobody else is waited for");
+    assert_eq!(second.texts(), ["one"]);
     server.stop().await;
 }
