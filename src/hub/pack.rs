@@ -104,13 +104,15 @@ impl Packer {
 
     /// Takes what one event brought; `after` is the machine's position then.
     pub(crate) fn push(&mut self, deliveries: &mut Vec<Delivery>, after: Position) {
-        for delivery in deliveries.drain(..) {
+        // By reference: lines cost as much to be moved as to be written.
+        for delivery in &*deliveries {
             match delivery {
-                Delivery::Entry(entry) => self.entry(&entry, None),
-                Delivery::Late(entry, place) => self.entry(&entry, Some(place)),
+                Delivery::Entry(entry) => self.entry(entry, None),
+                Delivery::Late(entry, place) => self.entry(entry, Some(*place)),
                 // What is left behind a gap came with the same event, and is
                 // not read by whoever resumes at its end.
-                Delivery::Gap(mut gap) => {
+                Delivery::Gap(gap) => {
+                    let mut gap = gap.clone();
                     if gap.cause == GapCause::RotatedOut {
                         gap.cause = self.cause;
                     }
@@ -122,9 +124,10 @@ impl Packer {
                         self.content(Content::LeaseReplaced, after);
                     }
                 }
-                Delivery::At(position) => self.reached(*position),
+                Delivery::At(position) => self.reached(**position),
             }
         }
+        deliveries.clear();
         self.reached(after);
     }
 
