@@ -11,11 +11,13 @@ use pulsetail_client::proto::Selector;
 use pulsetail_client::verify::{Outcome, Settings, run};
 use pulsetail_sim::{Container, Driver, Ending, Fault, Sim};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::harness::{Server, engine, within};
 use liar::{Tamper, Tampering};
 
+/// The verdicts of these tests take seconds, on a machine that has the time.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for some fifteen cuts.
 const LENGTH: Duration = Duration::from_millis(1_500);
 
@@ -43,6 +45,23 @@ async fn outcome(server: String) -> Outcome {
     let settings = settings(server);
     let outcome = within(run(&settings, std::future::pending())).await;
     outcome.expect("there is a verdict")
+}
+
+/// Judges a server until the container has written so many lines, however long a busy machine takes for them.
+async fn judged(settings: Settings, web: &Container, lines: usize) -> Outcome {
+    let settings = Settings {
+        length: None,
+        ..settings
+    };
+    let most = web.records().len() + lines;
+    let written = async {
+        while web.records().len() < most {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let judged = timeout(PATIENCE, run(&settings, written)).await;
+    let judged = judged.expect("it is over in time");
+    judged.expect("there is a verdict")
 }
 
 /// A container that writes on both streams for as long as this is kept.
@@ -82,12 +101,10 @@ async fn a_faithful_server_is_valid_whatever_its_engine_does() {
     let server = Server::start(&sim).await;
     // Late lines reach only who stays for a while.
     let settings = Settings {
-        length: Some(2 * LENGTH),
-        cut_every: Duration::from_millis(300),
+        cut_every: Duration::from_millis(600),
         ..settings(server.url())
     };
-    let judged = within(run(&settings, std::future::pending())).await;
-    let judged = judged.expect("there is a verdict");
+    let judged = judged(settings, &web, 2_500).await;
     judged.report.assert_valid(&LEAST);
     assert!(judged.cuts >= 3, "{judged:?}");
     let traffic = judged.report.traffic;
@@ -106,7 +123,7 @@ async fn a_server_that_ends_its_streams_is_followed_on() {
     let writing = writing(&web);
     let server = Server::start(&sim).await;
     let rude = Tampering::start(&server, Tamper::End).await;
-    let judged = outcome(rude.url.clone()).await;
+    let judged = judged(settings(rude.url.clone()), &web, 700).await;
     judged.report.assert_valid(&LEAST);
     assert!(judged.interruptions > 0, "{judged:?}");
     drop(writing);
@@ -159,7 +176,11 @@ async fn its_exit_status_tells_valid_violated_unusable_and_void_apart() {
     let liar = Tampering::start(&server, Tamper::Drop).await;
     let (honest, liar) = (server.url(), liar.url.clone());
     let cases: [(&[&str], i32, &str); 7] = [
-        (&["--server", &honest, "--for=1s"], 0, "valid"),
+        (
+            &["--server", &honest, "--for=1s", "--min-entries=10"],
+            0,
+            "valid",
+        ),
         (
             &["--server", &liar, "--container=web", "--for=1s"],
             1,

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use pulsetail_client::history::{Least, Report, Rule, Verdict};
 use pulsetail_client::proto::Selector;
-use pulsetail_client::verify::{Outcome, Settings, run};
+use pulsetail_client::verify::{Settings, run};
 use pulsetail_sim::{Container, NewContainer, Sim};
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::liar::{Tamper, Tampering};
-use super::{LENGTH, settings, verify, writing};
+use super::{PATIENCE, settings, verify, writing};
 use crate::harness::{Server, engine, within};
+
+/// Containers that come and go.
+const CHURN: usize = 20;
 
 fn of_shop(sim: &Sim, name: &str) -> NewContainer {
     let container = sim.container(name).image("shop/web:1");
@@ -26,14 +28,11 @@ fn shop() -> Selector {
     }
 }
 
-async fn outcome(server: String, length: Duration) -> Outcome {
-    let settings = Settings {
+fn of_shop_all(server: String) -> Settings {
+    Settings {
         selector: Some(shop()),
-        length: Some(length),
         ..settings(server)
-    };
-    let outcome = within(run(&settings, std::future::pending())).await;
-    outcome.expect("there is a verdict")
+    }
 }
 
 /// Some lines, a few at a time.
@@ -44,11 +43,11 @@ async fn writes(container: &Container, lines: usize) {
     }
 }
 
-/// Containers that come and go: each way of joining and leaving there is.
-fn churn(sim: &Sim) -> JoinHandle<()> {
+/// Containers that come and go, each way of joining and leaving there is, until so many have.
+fn churn(sim: &Sim, count: usize) -> impl Future<Output = ()> + use<> {
     let sim = sim.clone();
-    tokio::spawn(async move {
-        for n in 0.. {
+    async move {
+        for n in 0..count {
             let name = format!("shop-{n}");
             let container = of_shop(&sim, &name).run();
             writes(&container, 10).await;
@@ -65,32 +64,34 @@ fn churn(sim: &Sim) -> JoinHandle<()> {
                 container.remove();
             }
         }
-    })
+    }
 }
-
-/// What a selection's verdict rests on here.
-const LEAST: Least = Least {
-    entries: 300,
-    gaps: 0,
-    resumes: 10,
-    compared: 300,
-};
 
 #[tokio::test]
 async fn a_selection_whose_containers_come_and_go_is_valid() {
     let sim = engine();
-    let stays = [
-        of_shop(&sim, "stays-1").run(),
-        of_shop(&sim, "stays-2").run(),
-    ];
+    let stays = ["stays-1", "stays-2"].map(|name| of_shop(&sim, name).run());
     let _not_chosen = sim.container("other").run();
     let writing = stays.each_ref().map(writing);
     let server = Server::start(&sim).await;
-    let churn = churn(&sim);
-    let judged = outcome(server.url(), 2 * LENGTH).await;
-    churn.abort();
-    judged.report.assert_valid(&LEAST);
-    assert!(judged.cuts >= 5 && judged.containers >= 4, "{judged:?}");
+    let settings = Settings {
+        length: None,
+        ..of_shop_all(server.url())
+    };
+    let judged = timeout(PATIENCE, run(&settings, churn(&sim, CHURN)));
+    let judged = judged.await.expect("it is over in time");
+    let judged = judged.expect("there is a verdict");
+    // Every second one is kept, and read again.
+    judged.report.assert_valid(&Least {
+        entries: 25 * CHURN as u64,
+        gaps: 0,
+        resumes: 10,
+        compared: 25 * CHURN as u64 / 2,
+    });
+    assert!(
+        judged.cuts >= 3 && judged.containers >= CHURN / 2,
+        "{judged:?}"
+    );
     drop(writing);
     server.stop().await;
 }
@@ -116,7 +117,9 @@ async fn a_lie_about_one_of_many_is_told_of_that_one() {
     let server = Server::start(&sim).await;
     for (tamper, rule) in cases {
         let liar = Tampering::about(&server, "other", tamper).await;
-        let report = outcome(liar.url.clone(), LENGTH).await.report;
+        let settings = of_shop_all(liar.url.clone());
+        let judged = within(run(&settings, std::future::pending())).await;
+        let report = judged.expect("there is a verdict").report;
         assert_eq!(report.verdict(&Least::default()), Verdict::Violated);
         assert!(tells(&report, rule, other.id()), "{tamper:?}: {report}");
         let of_one = tells(&report, rule, one.id());
@@ -165,7 +168,8 @@ async fn it_takes_a_selector_as_the_contract_writes_it() {
     ];
     let url = server.url();
     for (selector, status, words) in cases {
-        let output = verify(&["--server", &url, "--for=1s", "--selector", selector]).await;
+        let flags = ["--server", &url, "--for=1s", "--min-entries=10"];
+        let output = verify(&[&flags[..], &["--selector", selector]].concat()).await;
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(status), "{selector}: {output:?}");
         assert!(told.contains(words), "{selector}: {told}");
