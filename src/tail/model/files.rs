@@ -104,10 +104,12 @@ impl Driver {
         };
         let back = *base + to(*at - *base);
         let record = &self.log.records[back];
-        let mut of_stream = self.log.records[..*at].iter().rev();
-        let last = of_stream
-            .find(|r| r.stream == record.stream)
-            .expect("itself");
+        // A repeat of the last one read is none to see where stamps are loose.
+        let read_before = (0..*at).rev().filter(|at| !self.skipped.contains(at));
+        let mut read_before = read_before.map(|at| &self.log.records[at]);
+        let Some(last) = read_before.find(|r| r.stream == record.stream) else {
+            return;
+        };
         let loose = self.log.dialect().stamps_are_loose;
         let repeats = record.time == last.time && last.ends_line() && !loose;
         let seen = record.time <= newest.time && (record.time < last.time || repeats);
