@@ -21,8 +21,13 @@ impl Reader {
         for record in chunk.records() {
             let next = match record {
                 Ok(record) => {
-                    self.backoff.reset();
-                    self.take_record(record, now, &mut bytes)
+                    let taken = self.live.taken();
+                    let next = self.take_record(record, now, &mut bytes);
+                    // What only comes again is no success.
+                    if self.live.taken() > taken {
+                        self.backoff.reset();
+                    }
+                    next
                 }
                 Err(error) => {
                     self.pack();

@@ -30,7 +30,10 @@ impl Live {
             }
             | Phase::Read { fresh: false, .. } => {
                 self.spins = WHOLE_READS;
-                self.resync()
+                match self.oriented {
+                    true => self.resync(),
+                    false => self.orient(u32::MAX),
+                }
             }
             _ => Next::More,
         }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::corrupt::Snap;
 use super::log::{Log, MS};
 use super::op::Op;
 use super::paths::Paths;
 use crate::docker::Tail;
-use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings, Skips};
+use crate::tail::{Delivery, Dialect, Event, GapCause, Live, Next, Position, Settings, Skips};
 
 /// What the engine says.
 pub(super) const WORDS: &str = "Error grabbing logs";
@@ -18,18 +19,15 @@ const SETTLING: usize = 60;
 /// What the machine reads.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// `base..end`: what was stored when it was asked for.
+    /// `start`: the first record that it brings.
     Snapshot {
-        base: usize,
-        at: usize,
-        end: usize,
+        start: usize,
+        snap: Snap,
     },
-    /// `base..stored`: what was retained when it was opened; it comes once and in
-    /// order. `limit`: end of the run it follows, once that is over.
+    /// What was retained when it was opened comes once and in order. `limit`: end of
+    /// the run it follows, once that is over.
     Lease {
-        base: usize,
-        stored: usize,
-        at: usize,
+        snap: Snap,
         limit: Option<usize>,
         stalled: bool,
     },
@@ -65,6 +63,8 @@ pub(super) struct Driver {
     /// Records that leases left out.
     pub(super) skipped: HashSet<usize>,
     pub(super) reading: Reading,
+    /// Base, start and end of the last read that was to show where the log ends.
+    begun: (usize, usize, usize),
     probing: bool,
     /// A run began since the container was last asked about.
     started: bool,
@@ -100,6 +100,7 @@ impl Driver {
             reported: false,
             skipped: HashSet::new(),
             reading: Reading::Rest,
+            begun: (0, 0, 0),
             probing: false,
             started: false,
             away: 0,
@@ -111,7 +112,9 @@ impl Driver {
 
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
-            Op::Write(_) | Op::Burst(..) | Op::Fat(_) | Op::Span(..) => op.write_to(&mut self.log),
+            Op::Write(_) | Op::Burst(..) | Op::Fat(_) | Op::Span(..) | Op::Corrupt => {
+                op.write_to(&mut self.log);
+            }
             Op::Deliver(records) => self.deliver(*records),
             Op::Elapse => self.elapse(),
             Op::Exit => self.exit(),
@@ -154,12 +157,12 @@ impl Driver {
         if self.log.spins {
             return self.feed(Event::Silent);
         }
-        let last = self.log.window(Tail::Last(1)).next();
+        let last = self.log.read(Tail::Last(1)).next(&self.log);
         self.feed(Event::Probed(last.map(|at| self.log.records[at].clone())));
     }
 
     /// One event of what is being read; `false`: nothing comes.
-    fn pump(&mut self) -> bool {
+    pub(super) fn pump(&mut self) -> bool {
         let event = match &mut self.reading {
             Reading::Rest if !self.started => return false,
             // A short run may be over by now.
@@ -171,22 +174,27 @@ impl Driver {
             Reading::Spin => Event::Silent,
             Reading::Ask if self.log.running => Event::Running,
             Reading::Ask => Event::Stopped,
-            Reading::Snapshot { at, end, .. } if at == end => Event::End,
+            Reading::Snapshot { snap, .. } => match snap.next(&self.log) {
+                Some(at) => Event::Record(self.log.records[at].clone()),
+                None => Event::End,
+            },
             Reading::Lease {
                 limit: Some(_),
                 stalled: true,
                 ..
             } => Event::End,
             Reading::Lease { stalled: true, .. } => return false,
-            Reading::Lease {
-                at,
-                limit: Some(limit),
-                ..
-            } if at == limit => Event::End,
-            Reading::Lease { at, .. } if *at == self.log.end() => return false,
-            Reading::Snapshot { at, .. } | Reading::Lease { at, .. } => {
-                *at += 1;
-                Event::Record(self.log.records[*at - 1].clone())
+            Reading::Lease { snap, limit, .. } => {
+                let from = snap.at;
+                let next = snap.next_followed(&self.log, *limit);
+                // It may have left out what a bad line hides.
+                let to = next.flatten().unwrap_or(snap.at);
+                self.skipped.extend(from..to);
+                match next {
+                    Some(Some(at)) => Event::Record(self.log.records[at].clone()),
+                    Some(None) => Event::End,
+                    None => return false,
+                }
             }
         };
         self.feed(event);
@@ -245,8 +253,18 @@ impl Driver {
             self.paths.replaced += u64::from(replaced);
             self.paths.guarded += u64::from(replaced && is_record);
             match &delivery {
-                Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
-                Delivery::Gap(gap) => self.gap(gap, before),
+                Delivery::Gap(gap) if gap.place.is_some() => {
+                    self.paths.skip_gaps += u64::from(gap.cause != GapCause::LogCorrupt);
+                    self.leapt(gap);
+                }
+                Delivery::Gap(gap) if gap.cause == GapCause::LogCorrupt => {
+                    self.corrupt_gap(gap.before.is_some(), before);
+                    self.leapt(gap);
+                }
+                Delivery::Gap(gap) => {
+                    self.gap(gap, before);
+                    self.leapt(gap);
+                }
                 Delivery::Late(..) => {
                     self.paths.late += 1;
                     self.paths.late_by_lease += u64::from(by_lease);
@@ -259,11 +277,16 @@ impl Driver {
     }
 
     fn oriented(&mut self) {
-        let Reading::Snapshot { base, end, .. } = self.reading else {
-            panic!("oriented without a snapshot");
-        };
+        let (base, mut start, mut end) = self.begun;
+        // What stands before the window that a bad line ended is not known; where
+        // nothing was read, all is new.
+        if self.live.position().anchor.is_none() {
+            (start, end) = (base, base);
+        } else if !self.log.bad.iter().any(|at| *at >= base) {
+            start = base;
+        }
         self.segments.push(Segment {
-            start: base,
+            start,
             wanted: end,
             end: None,
         });
@@ -290,12 +313,9 @@ impl Driver {
                 self.reported = false;
                 let open = self.live.position().open != [None; 3];
                 self.paths.rotations_in_a_line += u64::from(open);
-                let (at, end) = (self.log.window(tail).start, self.log.end());
-                let limit = Some(end).filter(|_| !self.log.running);
+                let limit = Some(self.log.end()).filter(|_| !self.log.running);
                 self.reading = Reading::Lease {
-                    base: self.log.base,
-                    stored: end,
-                    at,
+                    snap: self.log.read(tail),
                     limit,
                     stalled: self.log.spins && tail != Tail::All,
                 };
@@ -309,11 +329,17 @@ impl Driver {
                 self.paths.resyncs += u64::from(oriented);
                 self.paths.widened += u64::from(oriented) * wide;
                 self.paths.orientations_widened += u64::from(!oriented) * wide;
-                let window = self.log.window(tail);
+                let snap = self.log.read(tail);
+                let mut first = snap;
+                let first = first.next(&self.log);
+                if self.live.is_joining() {
+                    let last = self.log.last_of(snap);
+                    let start = first.unwrap_or(snap.end);
+                    self.begun = (self.log.base, start, last.map_or(start, |at| at + 1));
+                }
                 self.reading = Reading::Snapshot {
-                    base: self.log.base,
-                    at: window.start,
-                    end: window.end,
+                    start: first.unwrap_or(snap.end),
+                    snap,
                 };
             }
             Next::Ask => self.reading = Reading::Ask,
@@ -329,6 +355,10 @@ impl Driver {
         let last = self.requests + SETTLING;
         loop {
             assert!(self.requests < last, "asks and asks: {:?}", self.live);
+            let leased = matches!(self.reading, Reading::Lease { .. });
+            if leased && self.log.running && self.log.ends_badly() && self.is_settled() {
+                return;
+            }
             if self.pump() {
                 continue;
             }
@@ -345,7 +375,8 @@ impl Driver {
     fn is_settled(&self) -> bool {
         // An equal part behind the last one is late: a probe cannot tell them
         // apart, and no line ends with it.
-        let last = self.log.window(Tail::Last(1)).next();
+        let last = self.log.end().checked_sub(1);
+        let last = last.filter(|last| *last >= self.log.base);
         let all_read = match (self.live.position().anchor, last) {
             (Some(anchor), Some(last)) => anchor.is_like(&self.log.records[last]),
             (anchor, None) => anchor.is_none(),
