@@ -108,6 +108,8 @@ pub(crate) struct Outlet {
     /// Whether batches come from several members, and until when their news gathers.
     several: bool,
     gather: Option<Instant>,
+    /// Messages sent before what has gathered was begun to be taken, if it is.
+    taking: Option<u64>,
     held: Parts,
     held_bytes: usize,
 }
@@ -135,6 +137,7 @@ pub(crate) fn outlet(
         due: None,
         several: false,
         gather: None,
+        taking: None,
         held: Parts::new(),
         held_bytes: 0,
     };
@@ -179,15 +182,11 @@ impl Outlet {
     /// after an idle moment, with others under load.
     pub(crate) async fn pass(&mut self, message: Parts) -> Step {
         self.hold(message);
-        let now = Instant::now();
-        self.due = self.pace.due(now, self.latency);
-        if let Some(due) = self.due
-            && self.held_bytes < FLUSH_BYTES
-        {
-            self.gather = self.several.then(|| due.min(now + GATHER));
-            return Ok(None);
+        match self.taking {
+            Some(_) if self.held_bytes < FLUSH_BYTES => Ok(None),
+            Some(_) => self.flush().await,
+            None => self.flush_in_time().await,
         }
-        self.flush().await
     }
 
     /// When there is something to do, if there is: what has gathered is to be taken,
@@ -201,9 +200,21 @@ impl Outlet {
         self.gather.is_some()
     }
 
-    /// It is taken now.
-    pub(crate) fn has_gathered(&mut self) {
+    /// It is taken now, all of it before any of it leaves.
+    pub(crate) fn take_gathered(&mut self) {
         self.gather = None;
+        self.taking = Some(self.messages_sent);
+    }
+
+    /// All of it is taken.
+    pub(crate) async fn took_gathered(&mut self) -> Step {
+        let before = self.taking.take();
+        let is_due = self.due.is_some_and(|due| due <= Instant::now());
+        match before != Some(self.messages_sent) || is_due {
+            true if self.held_bytes > 0 => self.flush_in_time().await,
+            // Nothing came: what is next may wake the stream.
+            _ => Ok(None),
+        }
     }
 
     fn hold(&mut self, message: Parts) {
@@ -212,12 +223,18 @@ impl Outlet {
         self.held.extend(message);
     }
 
-    /// Sends the batches held back once they have waited for long enough.
-    pub(crate) async fn flush_in_time(&mut self) -> Step {
-        match self.due {
-            Some(due) if due <= Instant::now() => self.flush().await,
-            _ => Ok(None),
+    /// Sends the batches held back, unless some left a moment ago: then they wait for
+    /// more.
+    async fn flush_in_time(&mut self) -> Step {
+        let now = Instant::now();
+        self.due = self.pace.due(now, self.latency);
+        if let Some(due) = self.due
+            && self.held_bytes < FLUSH_BYTES
+        {
+            self.gather = self.several.then(|| due.min(now + GATHER));
+            return Ok(None);
         }
+        self.flush().await
     }
 
     async fn flush(&mut self) -> Step {
@@ -321,6 +338,19 @@ mod tests {
         assert_eq!(outlet.due(), Some(due));
     }
 
+    /// Lets time pass until something is to be done, and does it with these batches.
+    async fn take(outlet: &mut Outlet, batches: usize) {
+        let until = outlet.due().expect("somebody may wait");
+        advance(until - Instant::now()).await;
+        outlet.take_gathered();
+        for _ in 0..batches {
+            assert!(outlet.pass(message()).await.is_ok_and(|end| end.is_none()));
+            assert!(outlet.held_bytes > 0, "it leaves with the others");
+        }
+        let flushed = outlet.took_gathered().await;
+        assert!(flushed.is_ok_and(|end| end.is_none()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn batches_of_several_members_gather_and_leave_in_time() {
         let (mut outlet, _body) = loaded(true).await;
@@ -328,18 +358,24 @@ mod tests {
         let mut taken = 0;
         while Instant::now() < due {
             assert!(outlet.gathers(), "each would wake the stream");
-            let until = outlet.due().expect("somebody may wait");
-            assert!(until <= due && until <= Instant::now() + GATHER);
-            advance(until - Instant::now()).await;
-            outlet.has_gathered();
-            let flushed = outlet.flush_in_time().await;
-            assert!(flushed.is_ok_and(|end| end.is_none()));
-            if Instant::now() < due {
-                assert_eq!(held(&mut outlet).await, due, "no later for what came then");
-            }
+            assert!(outlet.due() <= Some(due.min(Instant::now() + GATHER)));
+            take(&mut outlet, 3).await;
             taken += 1;
         }
         assert!(taken <= 1 + (MAX_LATENCY + BEHIND).as_millis() / GATHER.as_millis());
         assert_eq!((outlet.held_bytes, outlet.due()), (0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_has_gathered_the_next_batch_wakes_the_stream() {
+        let (mut outlet, _body) = loaded(true).await;
+        let due = held(&mut outlet).await;
+        take(&mut outlet, 0).await;
+        if Instant::now() < due {
+            assert!(!outlet.gathers());
+            take(&mut outlet, 0).await;
+        }
+        assert_eq!((outlet.held_bytes, outlet.due()), (0, None));
+        assert_eq!(Instant::now(), due);
     }
 }

@@ -53,7 +53,7 @@ impl Writer {
 
     /// Takes what members have brought meanwhile; what has waited for it leaves.
     async fn gathered(&mut self) -> Step {
-        self.outlet.has_gathered();
+        self.outlet.take_gathered();
         for _ in 0..GATHERED {
             let Some(Some(brought)) = self.items.next().now_or_never() else {
                 break;
@@ -62,6 +62,6 @@ impl Writer {
                 return Ok(Some(end));
             }
         }
-        self.outlet.flush_in_time().await
+        self.outlet.took_gathered().await
     }
 }
