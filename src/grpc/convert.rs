@@ -116,10 +116,6 @@ pub(crate) fn gap(container: &Container, gap: &Gap, cursor: String) -> proto::Ga
         GapCause::SlowConsumer => (proto::GapCause::SlowConsumer, gone),
         GapCause::Stall => (proto::GapCause::Stall, gone),
         GapCause::LogTruncated => (proto::GapCause::LogTruncated, gone),
-        GapCause::LogCorrupt => (
-            proto::GapCause::LogCorrupt,
-            "the engine cannot decode a record of the log",
-        ),
         GapCause::EngineSkip => (
             proto::GapCause::EngineSkip,
             "the engine's live stream left out what was stored meanwhile",

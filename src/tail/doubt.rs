@@ -352,7 +352,7 @@ fn verified(base: &Base, count: usize) -> Verified {
 }
 
 /// What tells a record from its neighbours.
-pub(crate) fn id(record: &Record) -> u64 {
+fn id(record: &Record) -> u64 {
     // Until 2116 no stamp has either of its two highest bits.
     let seed = record.time.cast_unsigned().rotate_left(2) ^ index(record.stream) as u64;
     xxh3_64_with_seed(&record.payload, seed)

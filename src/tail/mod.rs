@@ -10,7 +10,6 @@ mod anchor;
 mod bounds;
 mod cursor;
 mod doubt;
-mod ends;
 mod filter;
 mod history;
 mod line;
@@ -18,7 +17,6 @@ mod live;
 #[cfg(test)]
 mod model;
 mod page;
-mod windows;
 
 pub use anchor::Anchor;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR, Place};
@@ -221,8 +219,6 @@ pub enum GapCause {
     Stall,
     /// Somebody else cut the log's file.
     LogTruncated,
-    /// The engine cannot decode a record, or did not bring those behind it.
-    LogCorrupt,
     /// The container was removed before its log was known to be read.
     ContainerRemoved,
 }

@@ -15,7 +15,6 @@ mod bare;
 mod beginnings;
 mod catch_ups;
 mod churn;
-mod corrupt;
 mod cost;
 mod counts;
 mod drivers;

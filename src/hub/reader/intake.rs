@@ -21,13 +21,8 @@ impl Reader {
         for record in chunk.records() {
             let next = match record {
                 Ok(record) => {
-                    let taken = self.live.taken();
-                    let next = self.take_record(record, now, &mut bytes);
-                    // What only comes again is no success.
-                    if self.live.taken() > taken {
-                        self.backoff.reset();
-                    }
-                    next
+                    self.backoff.reset();
+                    self.take_record(record, now, &mut bytes)
                 }
                 Err(error) => {
                     self.pack();

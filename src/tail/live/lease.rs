@@ -58,12 +58,6 @@ impl Live {
         };
         let is_over = spend(left, self.settings.dialect, &record);
         let left = *left;
-        // What was brought before is not there, but what is behind it: the lease has
-        // passed over a record that cannot be decoded.
-        let last = self.tracker.last_of(record.stream);
-        if last.is_some_and(|last| record.time > last.time) {
-            return self.missed();
-        }
         walk.step(record, &mut self.doubt, self.taken, out);
         if self.doubt.pending() > 0 {
             if is_over {
@@ -127,12 +121,7 @@ impl Live {
         if (breaks_line && self.doubt.is_possible()) || self.doubt.is_before(&record) {
             return self.resync();
         }
-        if self.bad.has_hole() {
-            // What a lease may have skipped before it is in that gap.
-            self.tell_hole(Some(record.time), out);
-        } else {
-            self.doubt.take(&record, &self.tracker, &self.joiner);
-        }
+        self.doubt.take(&record, &self.tracker, &self.joiner);
         let counted = dialect.counted(&record);
         self.deliver(record, out);
         let left = match self.phase {
@@ -183,7 +172,6 @@ impl Live {
             let healthy = match (last, self.tracker.anchor()) {
                 (Some(last), Some(anchor)) => anchor.is_like(last),
                 (None, None) => true,
-                (None, Some(_)) => self.bad.has_hole(),
                 _ => false,
             };
             if healthy {
@@ -225,7 +213,7 @@ impl Live {
         };
         // No other lease shows the place of a record among the log's first.
         let whole = self.unplaced == Some(anchor);
-        let (left, tail) = match self.bad.within(self.overlap, self.window()) {
+        let (left, tail) = match self.overlap.max(self.window()) {
             _ if whole => (u32::MAX, Tail::All),
             left => (left, Tail::Last(left)),
         };
@@ -253,8 +241,6 @@ impl Live {
 
     /// More was written than the lease overlaps, or the engine is slow.
     pub(super) fn missed(&mut self) -> Next {
-        // It may have begun before a record that cannot be decoded.
-        self.bad.is_near |= self.bad.reach < self.window();
         self.overlap = (self.overlap * WIDEN).min(MAX_OVERLAP);
         self.seek_silence = (self.seek_silence * 2).min(MAX_SEEK_SILENCE);
         self.resync()

@@ -6,10 +6,7 @@
 //! leases may have skipped records, the anchor is the last verified one, and what
 //! they brought since is compared on the way.
 
-mod bad;
-mod corrupt;
 mod lease;
-mod orient;
 mod resync;
 mod spin;
 
@@ -18,9 +15,10 @@ use std::time::Duration;
 use super::anchor::{Anchor, Tracker, index};
 use super::doubt::{Doubt, Skips, Walk};
 use super::line::{Dialect, Joiner};
-use super::{Delivery, Event, Gap, GapCause, Next, Position, WINDOW, flush};
-use crate::docker::{Record, Tail};
-use bad::Bad;
+use super::{
+    Delivery, Event, Gap, GapCause, MAX_ORIENTATION, Next, Position, WIDEN, WINDOW, flush, is_whole,
+};
+use crate::docker::{Record, Stream, Tail};
 use resync::{Pass, Search};
 
 /// A lease silent for so long before its anchor came will not bring it.
@@ -76,9 +74,6 @@ pub struct Live {
     spins: u32,
     /// The last lease was read to its end.
     drained: bool,
-    /// The place is known from which on everything is delivered.
-    oriented: bool,
-    bad: Bad,
     overlap: u32,
     seek_silence: Duration,
     rng: fastrand::Rng,
@@ -140,8 +135,6 @@ impl Live {
             words: None,
             spins: 0,
             drained: false,
-            oriented: false,
-            bad: Bad::default(),
             overlap: WINDOW,
             seek_silence: SEEK_SILENCE,
             rng: fastrand::Rng::with_seed(settings.seed),
@@ -175,7 +168,7 @@ impl Live {
 
     /// Whether the place is known from which on everything is delivered.
     pub fn is_oriented(&self) -> bool {
-        self.oriented
+        !matches!(self.phase, Phase::Orient { .. })
     }
 
     /// Whether a record is most likely a new line and nothing else.
@@ -200,7 +193,10 @@ impl Live {
             Event::Record(record) => self.take(record, now, out),
             Event::End => self.on_end(now, out),
             Event::Broken => self.on_broken(),
-            Event::Failed(words) => self.on_failed(words, now, out),
+            Event::Failed(words) => {
+                self.words = Some(words);
+                self.on_broken()
+            }
             Event::Silent => self.on_silent(),
             Event::Elapsed => self.on_elapsed(now, out),
             Event::Probed(last) => self.on_probed(last.as_ref(), now, out),
@@ -227,7 +223,6 @@ impl Live {
                 starts[index(record.stream)] |=
                     last.is_some_and(|last| dialect.begins_group(&last, &record));
                 self.doubt.count(&record);
-                self.bad.brought.take(&record);
                 self.tracker.push(&record);
                 self.joiner.push(record, &mut |_| ());
                 Next::More
@@ -243,12 +238,21 @@ impl Live {
 
     fn on_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match &self.phase {
-            Phase::Orient { .. } => self.on_orient_end(now, out),
+            Phase::Orient { want, seen, starts } => {
+                let whole = seen < want;
+                if whole || *want >= self.orientation(*starts) {
+                    if is_whole(*want, *seen) {
+                        self.doubt.known_from_start();
+                    }
+                    out.push(Delivery::Verified);
+                    return self.open(now);
+                }
+                let want = want * WIDEN;
+                self.orient(want)
+            }
             Phase::Seek { .. } | Phase::Compare { .. } | Phase::Read { .. } | Phase::Bell => {
                 self.ended = true;
                 self.drained = matches!(self.phase, Phase::Read { .. });
-                // Before that it may have met a record that cannot be decoded.
-                self.bad.is_near |= !self.drained;
                 self.resync()
             }
             Phase::Resync { .. } => self.on_stored_end(now, out),
@@ -256,9 +260,26 @@ impl Live {
         }
     }
 
+    /// How many records are worth reading to know of every open line: many where
+    /// one is seen open and not its start, fewer where a stream was not seen at
+    /// all. Only a terminal has no other stream.
+    fn orientation(&self, starts: [bool; 3]) -> u32 {
+        let streams = match self.tracker.last_of(Stream::Tty) {
+            Some(_) => &[Stream::Tty][..],
+            None => &[Stream::Stdout, Stream::Stderr],
+        };
+        let loose = self.settings.dialect.stamps_are_loose;
+        let worth = |stream: &Stream| match self.tracker.last_of(*stream) {
+            Some(last) if starts[index(*stream)] || last.ends_line && !loose => WINDOW,
+            Some(_) => MAX_ORIENTATION,
+            None => self.settings.orientation,
+        };
+        streams.iter().map(worth).max().unwrap_or(WINDOW)
+    }
+
     fn on_broken(&mut self) -> Next {
         match self.phase {
-            Phase::Orient { .. } => self.orient_anew(),
+            Phase::Orient { .. } => self.orient(WINDOW),
             Phase::Resting => Next::Rest,
             // A lease that breaks may have ended with its container.
             Phase::Seek { .. }
@@ -278,7 +299,7 @@ impl Live {
     fn gone(&mut self, out: &mut Vec<Delivery>) -> Next {
         let read = match self.phase {
             Phase::Resting => true,
-            _ if !self.oriented => false,
+            Phase::Orient { .. } => false,
             _ => self.drained && self.doubt.is_empty(),
         };
         let next = self.rest(out);
@@ -330,6 +351,22 @@ impl Live {
         self.deadline = deadline;
     }
 
+    fn orient(&mut self, want: u32) -> Next {
+        self.tracker = Tracker::default();
+        self.joiner = Joiner::new(self.settings.max_line, self.settings.dialect);
+        self.doubt = Doubt::new(self.settings.skips);
+        let phase = Phase::Orient {
+            want,
+            seen: 0,
+            starts: [false; 3],
+        };
+        self.enter(phase, None);
+        Next::Snapshot(match want {
+            u32::MAX => Tail::All,
+            want => Tail::Last(want),
+        })
+    }
+
     fn synced(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
         out.push(Delivery::Verified);
         if self.stopped {
@@ -343,7 +380,6 @@ impl Live {
     }
 
     fn rest(&mut self, out: &mut Vec<Delivery>) -> Next {
-        self.tell_hole(None, out);
         flush(&mut self.joiner, self.tracker.anchor(), out);
         self.enter(Phase::Resting, None);
         Next::Rest
@@ -353,7 +389,6 @@ impl Live {
         self.stopped = false;
         self.taken += 1;
         self.doubt.count(&record);
-        self.bad.reach = self.bad.reach.saturating_add(1);
         let anchor = self.tracker.push(&record);
         self.note_part(anchor);
         self.joiner

@@ -6,10 +6,8 @@ use std::time::Duration;
 use super::super::anchor::{Anchor, Finder, Tracker};
 use super::super::bounds::{Behind, between};
 use super::super::doubt::{Skips, Walk, stored_at_most};
-use super::super::ends::{Brought, Proof};
 use super::super::line::Joiner;
 use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
-use super::corrupt::Then;
 use super::{Live, Phase};
 use crate::docker::{Record, Tail};
 
@@ -39,20 +37,6 @@ pub(super) enum Pass {
     Deliver,
     /// The anchor is gone: all that is left is new.
     Gap,
-    /// Whether a read that may have hidden some was the whole log.
-    Prove(Box<Proof>, Then),
-    /// Whether it comes in full.
-    Window(Then),
-    /// Whether the log begins with the first of the `most` last records that come in
-    /// full: then the anchor is gone.
-    Whole {
-        first: Option<u64>,
-        most: u32,
-    },
-    /// All is new, behind a record that cannot be decoded, from this one on.
-    Behind {
-        first: Option<u64>,
-    },
 }
 
 /// Looks for the last verified record.
@@ -83,10 +67,6 @@ impl Search {
         self.base.as_mut().is_some_and(|base| base.is_at(record))
     }
 
-    pub(super) fn at_seen(&self) -> bool {
-        self.at_seen
-    }
-
     /// Whether one of the two may be there, and its place could not be proven.
     fn saw_likeness(&self) -> bool {
         self.at.saw_likeness() || self.base.is_some_and(|base| base.saw_likeness())
@@ -100,7 +80,6 @@ impl Live {
             return Next::More;
         };
         *seen = seen.saturating_add(self.settings.dialect.counted(&record));
-        self.bad.brought.take(&record);
         match pass {
             Pass::Find(search) => {
                 if search.is_at(&record) {
@@ -108,9 +87,6 @@ impl Live {
                         Some(walk) => Pass::Compare(Box::new(walk)),
                         None => Pass::Deliver,
                     };
-                    self.found_last(out);
-                } else {
-                    self.bad.pass_over(&record);
                 }
             }
             Pass::Compare(walk) => {
@@ -142,60 +118,46 @@ impl Live {
                 self.deliver_stored(record, out);
             }
             Pass::Deliver => self.deliver_stored(record, out),
-            Pass::Gap => self.deliver_behind_gap(record, out),
-            Pass::Prove(..) | Pass::Window(_) | Pass::Whole { .. } | Pass::Behind { .. } => {
-                return self.on_searched(record, out);
+            Pass::Gap => {
+                *pass = Pass::Deliver;
+                self.gap(Some(record.time), out);
+                self.deliver_stored(record, out);
             }
         }
         Next::More
     }
 
-    /// What was read last is gone: this is the first record that is left.
-    pub(super) fn deliver_behind_gap(&mut self, record: Record, out: &mut Vec<Delivery>) {
-        if let Phase::Resync { pass, .. } = &mut self.phase {
-            *pass = Pass::Deliver;
-        }
-        self.gap(Some(record.time), out);
-        self.deliver_stored(record, out);
-    }
-
-    pub(super) fn deliver_stored(&mut self, record: Record, out: &mut Vec<Delivery>) {
+    fn deliver_stored(&mut self, record: Record, out: &mut Vec<Delivery>) {
         let time = record.time;
-        self.tell_hole(Some(time), out);
         self.deliver(record, out);
-        if self.bad.before.is_none() {
-            // All is new from here on; what is behind it may be left out.
-            let at = self.tracker.anchor();
-            self.bad.before = at.map(|at| (at, self.taken));
-            self.bad.is_covered = true;
-        }
         self.doubt.ordered_up_to(time);
     }
 
     pub(super) fn on_stored_end(&mut self, now: Duration, out: &mut Vec<Delivery>) -> Next {
-        let Phase::Resync { tail, seen, pass } = &mut self.phase else {
+        let Phase::Resync { tail, seen, pass } = &self.phase else {
             return Next::More;
         };
-        let (tail, seen) = (*tail, *seen);
-        match std::mem::replace(pass, Pass::Deliver) {
+        match pass {
             Pass::Deliver | Pass::Begin { first: None, .. } => {}
             Pass::Begin {
                 first: Some(first), ..
-            } => return self.snapshot(Tail::All, Pass::From(first)),
+            } => {
+                let first = *first;
+                return self.snapshot(Tail::All, Pass::From(first));
+            }
             Pass::From(_) => return self.find(Tail::All),
-            Pass::Find(search) => return self.not_found((tail, seen), search, now, out),
+            Pass::Find(search) => {
+                let (tail, seen, search) = (*tail, *seen, *search);
+                return self.not_found(tail, seen, search);
+            }
             // What was brought has no end in the log.
             Pass::Compare(_) => {
                 self.tell_skip(self.doubt.latest(), out);
                 self.doubt.clear();
             }
             Pass::Gap | Pass::CompareAll { .. } => self.gap(None, out),
-            Pass::Prove(proof, then) => return self.proved(&proof, then, now, out),
-            Pass::Window(then) => return self.on_window((tail, seen), then, now, out),
-            Pass::Whole { most, first } => return self.begins_before(most, first),
-            Pass::Behind { .. } => return self.only_bad(Then::Sync, now, out),
         }
-        self.ended_at(Then::Sync, now, out)
+        self.synced(now, out)
     }
 
     /// Looks at what is stored, from the last verified record on.
@@ -208,21 +170,8 @@ impl Live {
             } => self.doubt.interrupted(*walk),
             _ => {}
         }
-        if !self.oriented {
-            return self.orient_anew();
-        }
-        self.bad.begin();
-        if self.bad.has_hole() && self.spins == 0 {
-            return self.search_behind(1, Then::Sync);
-        }
-        let tail = self.end_of_log(self.first_window());
+        let tail = self.end_of_log(self.window());
         self.find(tail)
-    }
-
-    /// The same, without a record that the log is not known to have.
-    pub(super) fn first_window(&self) -> u32 {
-        let window = self.window().saturating_add(self.uncovered());
-        window.min(self.bad.reach.max(1))
     }
 
     /// How far back the last verified record is, and some that may come meanwhile.
@@ -231,8 +180,7 @@ impl Live {
         WINDOW.saturating_add(doubtful)
     }
 
-    pub(super) fn find(&mut self, tail: Tail) -> Next {
-        self.bad.is_covered = false;
+    fn find(&mut self, tail: Tail) -> Next {
         let whole = tail == Tail::All;
         let Some(at) = self.tracker.anchor() else {
             let pass = match self.settings.skips {
@@ -265,16 +213,7 @@ impl Live {
         }
     }
 
-    fn not_found(
-        &mut self,
-        (tail, seen): (Tail, u32),
-        search: Search,
-        now: Duration,
-        out: &mut Vec<Delivery>,
-    ) -> Next {
-        if let Some(next) = self.not_in_largest(&search, out) {
-            return next;
-        }
+    fn not_found(&mut self, tail: Tail, seen: u32, search: Search) -> Next {
         match (tail, search.oldest.filter(|_| search.at_seen)) {
             // What was brought is in the window; only the skipped is missing.
             (Tail::Last(want), Some(_)) if seen >= want => {
@@ -291,19 +230,18 @@ impl Live {
             (Tail::Last(_), None) => self.find(Tail::All),
             (_, Some(oldest)) => {
                 let from_start = self.doubt.verified().is_some_and(|v| v.anchor.is_none());
-                let then = Then::Compare {
+                let pass = Pass::CompareAll {
                     oldest,
                     whole: from_start && search.bytes < self.settings.kept,
                     before: search.stored.latest_before().or(self.doubt.latest()),
                 };
-                self.ended_at(then, now, out)
+                self.snapshot(Tail::All, pass)
             }
-            (_, None) => self.ended_at(Then::Lost, now, out),
+            (_, None) => self.snapshot(Tail::All, Pass::Gap),
         }
     }
 
-    pub(super) fn snapshot(&mut self, tail: Tail, pass: Pass) -> Next {
-        self.bad.brought = Brought::by(tail);
+    fn snapshot(&mut self, tail: Tail, pass: Pass) -> Next {
         let phase = Phase::Resync {
             tail,
             seen: 0,
@@ -329,7 +267,7 @@ impl Live {
 
     /// Says that records may have been skipped behind the last verified one, none
     /// of them stamped behind `before`.
-    pub(super) fn tell_skip(&self, before: Option<i64>, out: &mut Vec<Delivery>) {
+    fn tell_skip(&self, before: Option<i64>, out: &mut Vec<Delivery>) {
         let (after, before) = between(self.doubt.earliest(), before);
         let mut gap = Gap::possible(GapCause::EngineSkip, after, before);
         gap.place = Some((self.taken + 1).saturating_sub(self.doubt.pending() as u64));
@@ -364,13 +302,12 @@ impl Live {
     fn gap(&mut self, before: Option<i64>, out: &mut Vec<Delivery>) {
         // A line whose beginning is known and whose end is gone.
         flush(&mut self.joiner, self.tracker.anchor(), out);
-        let after = self.missing_after();
+        let last = self.tracker.anchor();
         if !self.doubt.is_empty() {
             self.tell_skip(self.doubt.latest(), out);
         }
         self.tracker = Tracker::default();
         self.doubt.clear();
-        self.bad.forget();
         let cause = match self.settings.skips {
             // The engine never deletes anything of such a log.
             Skips::Never => GapCause::LogTruncated,
@@ -379,6 +316,7 @@ impl Live {
             _ if self.stalled => GapCause::Stall,
             _ => GapCause::RotatedOut,
         };
+        let after = last.map(|anchor| anchor.time);
         let gap = Gap::gone(cause, (after, before), self.words.clone());
         out.push(Delivery::Gap(gap));
     }

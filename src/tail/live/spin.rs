@@ -30,10 +30,7 @@ impl Live {
             }
             | Phase::Read { fresh: false, .. } => {
                 self.spins = WHOLE_READS;
-                match self.oriented {
-                    true => self.resync(),
-                    false => self.orient(u32::MAX),
-                }
+                self.resync()
             }
             _ => Next::More,
         }

@@ -55,7 +55,7 @@ fn resumed_behind(
     let (mut history, mut next) = History::new(from, Until::End, &settings);
     let mut delivered = Vec::new();
     while next == Next::Snapshot(Tail::All) {
-        for at in log.base..log.end() {
+        for at in log.window(Tail::All) {
             next = history.on(Event::Record(log.records[at].clone()), &mut delivered);
             if next != Next::More {
                 break;

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::corrupt::Snap;
 use super::log::{Log, MS};
 use super::op::Op;
 use super::paths::Paths;
 use crate::docker::Tail;
-use crate::tail::{Delivery, Dialect, Event, GapCause, Live, Next, Position, Settings, Skips};
+use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings, Skips};
 
 /// What the engine says.
 pub(super) const WORDS: &str = "Error grabbing logs";
@@ -19,15 +18,18 @@ const SETTLING: usize = 60;
 /// What the machine reads.
 #[derive(Debug)]
 pub(super) enum Reading {
-    /// `start`: the first record that it brings.
+    /// `base..end`: what was stored when it was asked for.
     Snapshot {
-        start: usize,
-        snap: Snap,
+        base: usize,
+        at: usize,
+        end: usize,
     },
-    /// What was retained when it was opened comes once and in order. `limit`: end of
-    /// the run it follows, once that is over.
+    /// `base..stored`: what was retained when it was opened; it comes once and in
+    /// order. `limit`: end of the run it follows, once that is over.
     Lease {
-        snap: Snap,
+        base: usize,
+        stored: usize,
+        at: usize,
         limit: Option<usize>,
         stalled: bool,
     },
@@ -63,8 +65,6 @@ pub(super) struct Driver {
     /// Records that leases left out.
     pub(super) skipped: HashSet<usize>,
     pub(super) reading: Reading,
-    /// Base, start and end of the last read that was to show where the log ends.
-    begun: (usize, usize, usize),
     probing: bool,
     /// A run began since the container was last asked about.
     started: bool,
@@ -100,7 +100,6 @@ impl Driver {
             reported: false,
             skipped: HashSet::new(),
             reading: Reading::Rest,
-            begun: (0, 0, 0),
             probing: false,
             started: false,
             away: 0,
@@ -112,9 +111,7 @@ impl Driver {
 
     pub(super) fn apply(&mut self, op: &Op) {
         match op {
-            Op::Write(_) | Op::Burst(..) | Op::Fat(_) | Op::Span(..) | Op::Corrupt => {
-                op.write_to(&mut self.log);
-            }
+            Op::Write(_) | Op::Burst(..) | Op::Fat(_) | Op::Span(..) => op.write_to(&mut self.log),
             Op::Deliver(records) => self.deliver(*records),
             Op::Elapse => self.elapse(),
             Op::Exit => self.exit(),
@@ -157,12 +154,12 @@ impl Driver {
         if self.log.spins {
             return self.feed(Event::Silent);
         }
-        let last = self.log.read(Tail::Last(1)).next(&self.log);
+        let last = self.log.window(Tail::Last(1)).next();
         self.feed(Event::Probed(last.map(|at| self.log.records[at].clone())));
     }
 
     /// One event of what is being read; `false`: nothing comes.
-    pub(super) fn pump(&mut self) -> bool {
+    fn pump(&mut self) -> bool {
         let event = match &mut self.reading {
             Reading::Rest if !self.started => return false,
             // A short run may be over by now.
@@ -174,27 +171,22 @@ impl Driver {
             Reading::Spin => Event::Silent,
             Reading::Ask if self.log.running => Event::Running,
             Reading::Ask => Event::Stopped,
-            Reading::Snapshot { snap, .. } => match snap.next(&self.log) {
-                Some(at) => Event::Record(self.log.records[at].clone()),
-                None => Event::End,
-            },
+            Reading::Snapshot { at, end, .. } if at == end => Event::End,
             Reading::Lease {
                 limit: Some(_),
                 stalled: true,
                 ..
             } => Event::End,
             Reading::Lease { stalled: true, .. } => return false,
-            Reading::Lease { snap, limit, .. } => {
-                let from = snap.at;
-                let next = snap.next_followed(&self.log, *limit);
-                // It may have left out what a bad line hides.
-                let to = next.flatten().unwrap_or(snap.at);
-                self.skipped.extend(from..to);
-                match next {
-                    Some(Some(at)) => Event::Record(self.log.records[at].clone()),
-                    Some(None) => Event::End,
-                    None => return false,
-                }
+            Reading::Lease {
+                at,
+                limit: Some(limit),
+                ..
+            } if at == limit => Event::End,
+            Reading::Lease { at, .. } if *at == self.log.end() => return false,
+            Reading::Snapshot { at, .. } | Reading::Lease { at, .. } => {
+                *at += 1;
+                Event::Record(self.log.records[*at - 1].clone())
             }
         };
         self.feed(event);
@@ -253,18 +245,8 @@ impl Driver {
             self.paths.replaced += u64::from(replaced);
             self.paths.guarded += u64::from(replaced && is_record);
             match &delivery {
-                Delivery::Gap(gap) if gap.place.is_some() => {
-                    self.paths.skip_gaps += u64::from(gap.cause != GapCause::LogCorrupt);
-                    self.leapt(gap);
-                }
-                Delivery::Gap(gap) if gap.cause == GapCause::LogCorrupt => {
-                    self.corrupt_gap(gap.before.is_some(), before);
-                    self.leapt(gap);
-                }
-                Delivery::Gap(gap) => {
-                    self.gap(gap, before);
-                    self.leapt(gap);
-                }
+                Delivery::Gap(gap) if gap.place.is_some() => self.paths.skip_gaps += 1,
+                Delivery::Gap(gap) => self.gap(gap, before),
                 Delivery::Late(..) => {
                     self.paths.late += 1;
                     self.paths.late_by_lease += u64::from(by_lease);
@@ -277,16 +259,11 @@ impl Driver {
     }
 
     fn oriented(&mut self) {
-        let (base, mut start, mut end) = self.begun;
-        // What stands before the window that a bad line ended is not known; where
-        // nothing was read, all is new.
-        if self.live.position().anchor.is_none() {
-            (start, end) = (base, base);
-        } else if !self.log.bad.iter().any(|at| *at >= base) {
-            start = base;
-        }
+        let Reading::Snapshot { base, end, .. } = self.reading else {
+            panic!("oriented without a snapshot");
+        };
         self.segments.push(Segment {
-            start,
+            start: base,
             wanted: end,
             end: None,
         });
@@ -313,9 +290,12 @@ impl Driver {
                 self.reported = false;
                 let open = self.live.position().open != [None; 3];
                 self.paths.rotations_in_a_line += u64::from(open);
-                let limit = Some(self.log.end()).filter(|_| !self.log.running);
+                let (at, end) = (self.log.window(tail).start, self.log.end());
+                let limit = Some(end).filter(|_| !self.log.running);
                 self.reading = Reading::Lease {
-                    snap: self.log.read(tail),
+                    base: self.log.base,
+                    stored: end,
+                    at,
                     limit,
                     stalled: self.log.spins && tail != Tail::All,
                 };
@@ -329,17 +309,11 @@ impl Driver {
                 self.paths.resyncs += u64::from(oriented);
                 self.paths.widened += u64::from(oriented) * wide;
                 self.paths.orientations_widened += u64::from(!oriented) * wide;
-                let snap = self.log.read(tail);
-                let mut first = snap;
-                let first = first.next(&self.log);
-                if self.live.is_joining() {
-                    let last = self.log.last_of(snap);
-                    let start = first.unwrap_or(snap.end);
-                    self.begun = (self.log.base, start, last.map_or(start, |at| at + 1));
-                }
+                let window = self.log.window(tail);
                 self.reading = Reading::Snapshot {
-                    start: first.unwrap_or(snap.end),
-                    snap,
+                    base: self.log.base,
+                    at: window.start,
+                    end: window.end,
                 };
             }
             Next::Ask => self.reading = Reading::Ask,
@@ -355,10 +329,6 @@ impl Driver {
         let last = self.requests + SETTLING;
         loop {
             assert!(self.requests < last, "asks and asks: {:?}", self.live);
-            let leased = matches!(self.reading, Reading::Lease { .. });
-            if leased && self.log.running && self.log.ends_badly() && self.is_settled() {
-                return;
-            }
             if self.pump() {
                 continue;
             }
@@ -375,8 +345,7 @@ impl Driver {
     fn is_settled(&self) -> bool {
         // An equal part behind the last one is late: a probe cannot tell them
         // apart, and no line ends with it.
-        let last = self.log.end().checked_sub(1);
-        let last = last.filter(|last| *last >= self.log.base);
+        let last = self.log.window(Tail::Last(1)).next();
         let all_read = match (self.live.position().anchor, last) {
             (Some(anchor), Some(last)) => anchor.is_like(&self.log.records[last]),
             (anchor, None) => anchor.is_none(),

@@ -29,8 +29,7 @@ impl Driver {
 
     /// Somebody else empties the log's file.
     pub(super) fn empty(&mut self) {
-        // Where all is read, what hides something cannot be told.
-        if self.may_delete() && self.log.bad.is_empty() {
+        if self.may_delete() {
             self.log.empty();
             self.stall();
         }
@@ -62,23 +61,19 @@ impl Driver {
         let read = oriented.then(|| self.at(self.live.position())).flatten();
         let end = self.log.end();
         let Reading::Lease {
-            snap,
+            at,
             limit: None,
             stalled: false,
+            ..
         } = &mut self.reading
         else {
             return;
         };
-        let at = &mut snap.at;
         if *at == 0 || *at >= end || read.is_none_or(|read| read + 1 != *at) {
             return;
         }
         let to = *at + 1 + to(end - *at);
         let whole = |at: usize| self.log.position(at - 1).open == [None; 3];
-        // A bad line is where a lease ends.
-        if self.log.bad.iter().any(|bad| (*at..=to).contains(bad)) {
-            return;
-        }
         let may = |at: usize| may(&self.log, at);
         if whole(*at) && whole(to) && may(*at) && may(to) {
             self.skipped.extend(*at..to);
@@ -92,23 +87,22 @@ impl Driver {
         let oriented = self.live.is_oriented();
         let read = oriented.then(|| self.at(self.live.position())).flatten();
         let Reading::Lease {
-            snap,
+            base,
+            stored,
+            at,
             stalled: false,
             ..
         } = &mut self.reading
         else {
             return;
         };
-        let (base, stored) = (snap.base, snap.end);
-        let at = &mut snap.at;
-        let is_bad = self.log.bad.iter().any(|bad| (base..=*at).contains(bad));
-        if *at < stored || is_bad {
+        if *at < *stored {
             return;
         }
-        let Some(newest) = self.log.records[base..*at].last() else {
+        let Some(newest) = self.log.records[*base..*at].last() else {
             return;
         };
-        let back = base + to(*at - base);
+        let back = *base + to(*at - *base);
         let record = &self.log.records[back];
         // A repeat of the last one read is none to see where stamps are loose.
         let read_before = (0..*at).rev().filter(|at| !self.skipped.contains(at));

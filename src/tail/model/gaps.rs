@@ -11,10 +11,9 @@ impl Driver {
         assert_eq!(gap.words, words);
         assert_eq!(gap.cause == GapCause::EngineError, self.reported);
         self.paths.reported += u64::from(self.reported);
-        let Reading::Snapshot { snap, .. } = self.reading else {
+        let Reading::Snapshot { base: start, .. } = self.reading else {
             panic!("a gap outside a snapshot");
         };
-        let start = snap.base;
         self.paths.gaps += 1;
         let at = self.at(before);
         // Before the first record is known, nothing proves that it is retained.

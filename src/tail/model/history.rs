@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::log::{Log, MS, Span, Store, stores};
-use super::op::{Op, sound_past};
+use super::op::{Op, past};
 use super::reading::{Reading, Start, lines, starts};
 use super::write::writes;
 use super::{Verdict, check, equal, same, written};
@@ -35,7 +35,7 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => Just(Op::Break),
     ];
     let meanwhile = prop::collection::vec(meanwhile, 0..20);
-    let log = (stores(), sound_past(), deleted);
+    let log = (stores(), past(), deleted);
     (log, starts(), target, meanwhile).prop_map(
         |((store, before, deleted), start, target, meanwhile)| Case {
             store,
@@ -141,9 +141,9 @@ fn history_hands_on_exactly_the_stretch_asked_for() {
 fn history_hands_on_the_last_lines_however_long_they_are() {
     let twice = Cell::new(0);
     let long = (
-        sound_past(),
+        past(),
         64..200_usize,
-        sound_past(),
+        past(),
         60..220_u32,
         any::<Option<Index>>(),
     );

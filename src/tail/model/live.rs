@@ -4,17 +4,14 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 
-use super::corrupt::Manner;
 use super::driver::{Driver, Segment};
 use super::log::{Line, Log, Span, Store, stores};
 use super::op::{Op, op, past};
 use super::paths::Paths;
 use super::reading::{Reading, Start, lines, starts};
-use super::write::Write;
 use super::{Verdict, check, same, took_each_path, validator, written};
-use crate::docker::Stream;
 use crate::tail::anchor::index;
-use crate::tail::{Delivery, From, Gap, GapCause, Position, Until};
+use crate::tail::{Delivery, From, Position, Until};
 
 pub(super) const OPS: usize = 60;
 
@@ -24,12 +21,7 @@ pub(super) fn scripts() -> impl Strategy<Value = (Store, Vec<Op>, Vec<Op>)> {
 
 pub(super) fn hands_on_every_line_once(driver: &Driver) -> Verdict {
     validator::holds(driver)?;
-    let is_end = |gap: &Gap| {
-        // Nothing is known behind it yet: what comes goes on.
-        let open = gap.cause == GapCause::LogCorrupt && gap.before.is_none();
-        gap.place.is_none() && !open
-    };
-    let ends = |delivery: &Delivery| matches!(delivery, Delivery::Gap(gap) if is_end(gap));
+    let ends = |delivery: &Delivery| matches!(delivery, Delivery::Gap(gap) if gap.place.is_none());
     let parts = driver.delivered.split(ends);
     prop_assert_eq!(parts.clone().count(), driver.segments.len());
     for (part, Segment { start, wanted, end }) in parts.zip(&driver.segments) {
@@ -111,42 +103,21 @@ fn costs_probes_only(driver: &mut Driver) -> Verdict {
     Ok(())
 }
 
-/// A line that cannot be decoded stands among whole lines alone.
-fn log_for(store: Store, before: &[Op], script: &[Op], manner: usize) -> Log {
-    let mut log = Log::new(store);
-    let mut ops = before.iter().chain(script);
-    log.manner = match manner {
-        0 => Manner::Ends,
-        // Where the clock was set back, no stamp tells what was leapt over.
-        1 | 2 if !script.iter().any(|op| matches!(op, Op::Step)) => Manner::Leaps,
-        _ => Manner::Follows,
-    };
-    log.lines_only = store != Store::Journal && ops.any(|op| matches!(op, Op::Corrupt));
-    before.iter().for_each(|op| op.write_to(&mut log));
-    log
-}
-
 #[test]
 fn live_hands_on_every_line_once_whatever_happens_to_its_reads() {
     let paths = Cell::new(Paths::default());
     let histories = check(
         12_000,
-        &(scripts(), any::<u64>(), 0..4_usize),
-        |((store, before, script), seed, manner)| {
-            let mut driver = Driver::new(log_for(store, &before, &script, manner), seed);
+        &(scripts(), any::<u64>()),
+        |((store, before, script), seed)| {
+            let mut driver = Driver::new(written(store, &before), seed);
             script.iter().for_each(|op| driver.apply(op));
-            if driver.log.ends_badly() {
-                // What is between two bad lines at the end comes with the next line.
-                driver.apply(&Op::Start);
-                driver.apply(&Op::Write(vec![Write::line(Stream::Stdout)]));
-            }
             driver.settle();
             let anchor = driver.live.position().anchor;
             // Where it cannot be probed all is read again.
             let is_emptied = script.iter().any(|op| matches!(op, Op::Empty));
             let is_probed = driver.log.running && !is_emptied;
-            let is_whole = anchor.is_none_or(|anchor| anchor.ends_line);
-            if is_probed && is_whole && !driver.log.ends_badly() {
+            if is_probed && anchor.is_none_or(|anchor| anchor.ends_line) {
                 costs_probes_only(&mut driver)?;
             }
             driver.finish();
@@ -191,10 +162,8 @@ fn history_and_live_make_one_sequence() {
     check(
         2_000,
         &joins,
-        |((store, mut before, mut script), start, joint, seed)| {
-            before.retain(|op| !matches!(op, Op::Corrupt));
+        |((store, before, mut script), start, joint, seed)| {
             script.retain(|op| !matches!(op, Op::Delete(_) | Op::Empty | Op::Step | Op::Skip(_)));
-            script.retain(|op| !matches!(op, Op::Corrupt));
             let mut driver = Driver::new(written(store, &before), seed);
             let rest = script.split_off(joint.min(script.len()));
             script.iter().for_each(|op| driver.apply(op));

@@ -6,9 +6,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::corrupt::Manner;
 use super::write::Write;
-use crate::docker::{Record, Stream};
+use crate::docker::{Record, Stream, Tail};
 use crate::tail::anchor::index;
 use crate::tail::{Anchor, Dialect, Position};
 
@@ -61,13 +60,6 @@ pub(super) struct Log {
     pub(super) records: Vec<Record>,
     /// Those before it are deleted.
     pub(super) base: usize,
-    /// Lines that cannot be decoded, each by the record it stands before.
-    pub(super) bad: Vec<usize>,
-    pub(super) manner: Manner,
-    /// No line has more than one record.
-    pub(super) lines_only: bool,
-    /// Its end was not found once.
-    pub(super) emptied: bool,
     /// Its end is not found, and a follow of it is deaf.
     pub(super) spins: bool,
     pub(super) running: bool,
@@ -89,10 +81,6 @@ impl Log {
         Self {
             records: Vec::new(),
             base: 0,
-            bad: Vec::new(),
-            manner: Manner::Ends,
-            lines_only: false,
-            emptied: false,
             spins: false,
             running: true,
             store,
@@ -125,15 +113,14 @@ impl Log {
         };
         let first = self.open[slot].unwrap_or(at);
         self.firsts.push(first);
-        let newline = write.newline || self.lines_only;
-        self.open[slot] = Some(first).filter(|_| !newline);
+        self.open[slot] = Some(first).filter(|_| !write.newline);
         // An empty part is never stored.
-        let text = if write.text.is_empty() && !newline {
+        let text = if write.text.is_empty() && !write.newline {
             b"z"
         } else {
             write.text
         };
-        let payload = match newline {
+        let payload = match write.newline {
             true => Bytes::from([text, b"\n"].concat()),
             false => Bytes::from_static(text),
         };
@@ -207,11 +194,19 @@ impl Log {
     /// Somebody else empties its file.
     pub(super) fn empty(&mut self) {
         self.delete(self.end());
-        (self.spins, self.emptied) = (true, true);
+        self.spins = true;
     }
 
-    pub(super) fn has_open_line(&self) -> bool {
-        self.open != [None; 3]
+    /// What a read of `tail` gives now.
+    pub(super) fn window(&self, tail: Tail) -> Range<usize> {
+        let start = match tail {
+            Tail::All => self.base,
+            Tail::Last(want) => {
+                let brought = (want as usize).saturating_sub(self.short);
+                self.end().saturating_sub(brought).max(self.base)
+            }
+        };
+        start..self.end()
     }
 
     /// Where `anchor` is, at or behind `from`.

@@ -4,7 +4,6 @@
 //! log says without any machine. A skip inside a lease leaves out whole lines.
 
 mod beginnings;
-mod corrupt;
 mod driver;
 mod files;
 mod gaps;

@@ -46,8 +46,6 @@ pub(super) enum Op {
     /// Somebody else empties the file: its end is not found until it rotates.
     Empty,
     Rotate,
-    /// A line is stored that cannot be decoded.
-    Corrupt,
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -73,7 +71,6 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Step),
         1 => Just(Op::Empty),
         2 => Just(Op::Rotate),
-        1 => Just(Op::Corrupt),
     ]
 }
 
@@ -88,17 +85,8 @@ pub(super) fn past() -> impl Strategy<Value = Vec<Op>> {
         4 => span(),
         1 => Just(Op::Exit),
         1 => Just(Op::Start),
-        1 => Just(Op::Corrupt),
     ];
     prop::collection::vec(written, 0..12)
-}
-
-/// The same, and all of it can be decoded.
-pub(super) fn sound_past() -> impl Strategy<Value = Vec<Op>> {
-    past().prop_map(|mut ops| {
-        ops.retain(|op| !matches!(op, Op::Corrupt));
-        ops
-    })
 }
 
 fn span() -> impl Strategy<Value = Op> {
@@ -135,7 +123,6 @@ impl Op {
             }
             Op::Exit => log.exit(),
             Op::Start => log.running = true,
-            Op::Corrupt => log.corrupt(),
             _ => {}
         }
     }

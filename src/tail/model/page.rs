@@ -9,7 +9,7 @@ use proptest::sample::Index;
 
 use super::driver::MAX_LINE;
 use super::log::{Line, Log, MS, Span, Store, stores};
-use super::op::{Op, sound_past};
+use super::op::{Op, past};
 use super::write::writes;
 use super::{Verdict, check, written};
 use crate::docker::{Stream, Tail};
@@ -55,7 +55,7 @@ fn cases() -> impl Strategy<Value = Case> {
     ];
     let log = (
         stores(),
-        sound_past(),
+        past(),
         prop::option::weighted(0.3, any::<Index>()),
     );
     let bounds = (
@@ -151,7 +151,7 @@ fn read(log: &Log, query: &Query, upper: Option<Border>, mut breaks: bool) -> (P
             Next::Snapshot(tail) => {
                 assert!(tails.len() < ENOUGH, "reads and reads: {tails:?}");
                 tails.push(tail);
-                left = log.read(tail).at..log.end();
+                left = log.window(tail);
                 Next::More
             }
             Next::More if breaks && left.len() % 7 == 3 => {

@@ -22,14 +22,10 @@ pub(super) struct Paths {
     pub(super) skip_gaps: u64,
     /// Reads of an end that was not found.
     pub(super) spins: u64,
-    /// Gaps around lines that cannot be decoded.
-    pub(super) corrupt: u64,
-    /// Of those, the ones that a read had leapt over.
-    pub(super) leaps: u64,
 }
 
 impl Paths {
-    fn each(&mut self) -> [&mut u64; 16] {
+    fn each(&mut self) -> [&mut u64; 14] {
         [
             &mut self.orientations_widened,
             &mut self.resyncs,
@@ -45,8 +41,6 @@ impl Paths {
             &mut self.late,
             &mut self.skip_gaps,
             &mut self.spins,
-            &mut self.corrupt,
-            &mut self.leaps,
         ]
     }
 

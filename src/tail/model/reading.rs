@@ -1,9 +1,10 @@
 //! Does to the model what `History` asks, and knows the answer without it.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::corrupt::Snap;
 use super::driver::settings;
 use super::log::{Line, Log, MS, Span};
 use crate::docker::Tail;
@@ -23,7 +24,7 @@ pub(super) struct Reading {
     pub(super) end: usize,
     /// The oldest record that any of them brought.
     pub(super) oldest: usize,
-    left: Option<Snap>,
+    left: Option<Range<usize>>,
 }
 
 impl Reading {
@@ -46,7 +47,7 @@ impl Reading {
         let Some(left) = &mut self.left else {
             return false;
         };
-        let event = match left.next(log) {
+        let event = match left.next() {
             Some(at) => Event::Record(log.records[at].clone()),
             None => Event::End,
         };
@@ -77,9 +78,9 @@ impl Reading {
             Next::More => {}
             Next::Snapshot(tail) => {
                 self.tails.push(tail);
-                let snap = log.read(tail);
-                self.oldest = self.oldest.min(snap.at);
-                self.left = Some(snap);
+                let window = log.window(tail);
+                self.oldest = self.oldest.min(window.start);
+                self.left = Some(window);
                 self.end = log.end();
             }
             Next::Done => self.left = None,

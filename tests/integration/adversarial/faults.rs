@@ -181,28 +181,6 @@ async fn case_17_a_corrupt_record_before_the_cursor() {
 }
 
 #[tokio::test]
-async fn case_17_a_corrupt_record_behind_the_cursor() {
-    for engine in [Engine::docker_20_10(), Engine::current()] {
-        let sim = engine_of(engine);
-        let web = sim.container("web").run();
-        let server = Server::start_with(&sim, &["--rotation=100ms"]).await;
-        let mut subscriber = server.open(followed("web")).await;
-        write(&web, 0..100);
-        subscriber.entries(100).await;
-        web.corrupt_log();
-        write(&web, 100..200);
-        subscriber.entries(200).await;
-        let expected: Vec<_> = (0..200).map(|n| n.to_string()).collect();
-        assert_eq!(subscriber.texts(), expected);
-        let [gap] = subscriber.gaps()[..] else {
-            panic!("one gap: {:?}", subscriber.gaps());
-        };
-        assert_eq!(gap.cause(), GapCause::LogCorrupt);
-        server.stop().await;
-    }
-}
-
-#[tokio::test]
 async fn case_18_copytruncate_on_an_engine_that_then_finds_no_end_of_the_log() {
     let sim = engine_of(Engine::current());
     let web = sim.container("web").run();
