@@ -208,13 +208,13 @@ impl Outlet {
 
     /// All of it is taken.
     pub(crate) async fn took_gathered(&mut self) -> Step {
-        let before = self.taking.take();
+        let came = self.taking.take() != Some(self.messages_sent);
         let is_due = self.due.is_some_and(|due| due <= Instant::now());
-        match before != Some(self.messages_sent) || is_due {
-            true if self.held_bytes > 0 => self.flush_in_time().await,
-            // Nothing came: what is next may wake the stream.
-            _ => Ok(None),
+        if self.held_bytes > 0 && (came || is_due) {
+            return self.flush_in_time().await;
         }
+        // Nothing came: what is next may wake the stream.
+        Ok(None)
     }
 
     fn hold(&mut self, message: Parts) {

@@ -9,9 +9,8 @@ use pulsetail::proto::{
 use pulsetail_sim::{Driver, Ending, Endpoint, Fault, Sim};
 use tokio::task::yield_now;
 
-use super::{changes_of, every, following, kinds_of, named, until_changed};
+use super::{changes_of, every, following, kinds_of, knows_no_further, named, until_changed};
 use crate::harness::{Server, engine, until};
-use crate::requests::told;
 use crate::subscriber::{Subscriber, lines_of};
 
 #[tokio::test]
@@ -339,10 +338,7 @@ async fn a_stream_ends_where_more_came_and_went_than_is_remembered() {
         }
     }
     sim.clear_faults();
-    let status = heard.end().await.expect_err("it knows no further");
-    assert_eq!(told(&status).1, "SLOW_CONSUMER");
-    let closing = heard.closing();
-    assert!(closing.message.contains("came and went"), "{closing:?}");
+    knows_no_further(&mut heard).await;
     let request = StreamLogsRequest {
         cursors: heard.cursors(),
         ..following(every())

@@ -53,6 +53,14 @@ pub(super) fn kinds_of(heard: &Subscriber, id: &str) -> Vec<Change> {
     changes.iter().map(|change| change.kind()).collect()
 }
 
+/// Reads to the end of a stream that cannot tell what came and went.
+pub(super) async fn knows_no_further(heard: &mut Subscriber) {
+    let status = heard.end().await.expect_err("it knows no further");
+    assert_eq!(told(&status).1, "SLOW_CONSUMER");
+    let closing = heard.closing();
+    assert!(closing.message.contains("came and went"), "{closing:?}");
+}
+
 /// Reads until a container has changed in this way.
 pub(super) async fn until_changed(heard: &mut Subscriber, container: &Container, kind: Change) {
     let id = container.id().to_owned();
