@@ -299,7 +299,11 @@ async fn a_log_that_is_gone_before_it_was_read_is_a_gap() {
     web.stdout("one\n");
     api.stdout("one\n");
     let server = Server::start(&sim).await;
-    web.fault(Fault::refuse(404, "No such container").on_snapshot());
+    web.fault(
+        Fault::refuse(404, "No such container")
+            .on_snapshot()
+            .sticky(),
+    );
     let read = StreamLogsRequest {
         follow: false,
         ..following(every())
