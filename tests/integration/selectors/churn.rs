@@ -159,10 +159,16 @@ async fn a_log_that_cannot_be_read_is_told_once_and_is_no_member() {
     quiet.restart();
     late.pause();
     told_so_far(&sim, &mut heard, "last").await;
-    // Its last run ends with it, before anybody looks.
-    quiet.restart();
-    quiet.remove();
-    told_so_far(&sim, &mut heard, "very-last").await;
+    for one in [&quiet, &late] {
+        one.exit(0);
+    }
+    told_so_far(&sim, &mut heard, "exited").await;
+    for one in [&quiet, &late] {
+        // Its last run ends with it, before anybody looks. What is heard of first is that it began.
+        one.start();
+        one.remove();
+    }
+    told_so_far(&sim, &mut heard, "removed").await;
     for one in [&quiet, &late] {
         let told = changes_of(&heard, one.id());
         assert_eq!(kinds_of(&heard, one.id()), [Change::Unreadable]);
