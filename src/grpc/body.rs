@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::vec;
 
@@ -16,11 +16,11 @@ use futures_util::future::BoxFuture;
 use hyper::body::{Body, Frame};
 use hyper::http;
 use hyper::http::{HeaderMap, HeaderValue};
-use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::server::NamedService;
 use tower::Service;
 
+use super::flushes::Receiver;
 use super::status::Reason;
 
 /// A piece of at least so many bytes is worth a write of its own.
@@ -28,29 +28,15 @@ const WHOLE: usize = 8 * 1024;
 /// Small pieces travel together up to here.
 const TOGETHER: usize = 32 * 1024;
 
-/// Framed messages that leave together.
-pub(crate) type Parts = Vec<Bytes>;
-
-/// What leaves together, on its way to the body. Boxed: the channel of every stream has
-/// room for 32 of them.
-pub(crate) type Flush = Box<Flushed>;
-
-#[derive(Debug)]
-pub(crate) struct Flushed(pub(crate) Parts);
-
-/// What a stream's task leaves behind for its client.
-pub(crate) type Outcome = Arc<OnceLock<Result<(), Status>>>;
-
 /// The client's end of a stream.
 #[derive(Debug)]
 pub(crate) struct LogBody {
-    flushes: mpsc::Receiver<Flush>,
+    flushes: Receiver,
     parts: vec::IntoIter<Bytes>,
     /// Small pieces, copied together once there is more than one.
     small: Small,
     /// A large piece that follows them.
     large: Option<Bytes>,
-    outcome: Outcome,
     is_over: bool,
 }
 
@@ -84,13 +70,12 @@ impl Small {
 }
 
 impl LogBody {
-    pub(crate) fn new(flushes: mpsc::Receiver<Flush>, outcome: Outcome) -> Self {
+    pub(crate) fn new(flushes: Receiver) -> Self {
         Self {
             flushes,
             parts: vec::IntoIter::default(),
             small: Small::default(),
             large: None,
-            outcome,
             is_over: false,
         }
     }
@@ -114,8 +99,8 @@ impl LogBody {
                         return Poll::Ready(self.small.take());
                     }
                 }
-                None => match self.flushes.poll_recv(cx) {
-                    Poll::Ready(Some(flush)) => self.parts = flush.0.into_iter(),
+                None => match self.flushes.poll_next(cx) {
+                    Poll::Ready(Some(flush)) => self.parts = flush.into_iter(),
                     Poll::Ready(None) => return Poll::Ready(self.small.take()),
                     Poll::Pending => {
                         return self
@@ -129,9 +114,9 @@ impl LogBody {
     }
 
     fn trailers(&self) -> HeaderMap {
-        let status = match self.outcome.get() {
+        let status = match self.flushes.outcome() {
             Some(Ok(())) => Status::ok(""),
-            Some(Err(status)) => status.clone(),
+            Some(Err(status)) => status,
             // The task ended without a word: it panicked.
             None => Reason::Fault.status("the stream failed; resume it"),
         };
@@ -229,18 +214,18 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::super::flushes::{Parts, flushes};
     use super::*;
     use http_body_util::BodyExt;
 
-    fn body(flushes: Vec<Parts>) -> LogBody {
-        let (sender, receiver) = mpsc::channel(flushes.len().max(1));
-        for parts in flushes {
-            let flush = Box::new(Flushed(parts));
-            sender.try_send(flush).expect("there is room");
+    async fn body(mut all: Vec<Parts>) -> LogBody {
+        let (mut sender, receiver) = flushes();
+        let last = all.pop().expect("there is one");
+        for parts in all {
+            sender.room().await.expect("it reads").send(parts);
         }
-        let outcome = Outcome::default();
-        outcome.set(Err(Reason::Draining.status("x"))).unwrap();
-        LogBody::new(receiver, outcome)
+        sender.end(last, Err(Reason::Draining.status("x")));
+        LogBody::new(receiver)
     }
 
     async fn pieces(mut body: LogBody) -> (Vec<Bytes>, HeaderMap) {
@@ -263,7 +248,7 @@ mod tests {
         let small = Bytes::from(vec![2; WHOLE - 1]);
         for shared in [large, small] {
             for _ in 0..2 {
-                let (pieces, _) = pieces(body(vec![vec![shared.clone()]])).await;
+                let (pieces, _) = pieces(body(vec![vec![shared.clone()]]).await).await;
                 assert_eq!(pieces.len(), 1);
                 assert_eq!(pieces[0].as_ptr(), shared.as_ptr(), "copied");
             }
@@ -279,7 +264,7 @@ mod tests {
             (0..10).map(|_| piece(5, WHOLE - 1)).collect(),
         ];
         let whole = flushes.concat().concat();
-        let (pieces, trailers) = pieces(body(flushes)).await;
+        let (pieces, trailers) = pieces(body(flushes).await).await;
         assert_eq!(pieces.concat(), whole);
         let lens: Vec<_> = pieces.iter().map(Bytes::len).collect();
         assert_eq!(lens[..2], [20, WHOLE]);
@@ -292,8 +277,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_ended_without_a_word_is_a_fault() {
-        let (_, receiver) = mpsc::channel(1);
-        let (_, trailers) = pieces(LogBody::new(receiver, Outcome::default())).await;
+        let (_, receiver) = flushes();
+        let (_, trailers) = pieces(LogBody::new(receiver)).await;
         assert_eq!(trailers["grpc-status"], "13");
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod container;
 mod convert;
 mod filter;
+mod flushes;
 mod health;
 mod list;
 mod log;

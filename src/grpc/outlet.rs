@@ -3,25 +3,21 @@
 //! A client that does not read is closed at the write deadline; its own deadline
 //! and the server's drain end the stream as well. Nothing waits for it longer.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::body::{Flush, Flushed, LogBody, Outcome, Parts};
+use super::body::LogBody;
+use super::flushes::{Gone, Parts, Sender, flushes};
 use super::status::Reason;
 use crate::hub::Pace;
 use crate::proto::{self, ClosingReason, stream_logs_response::Event};
 
 /// A client that takes nothing for so long is closed.
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(15);
-/// Flushes made ahead of the client, beside `closing`, which has its place from
-/// the beginning.
-const AHEAD: usize = 2;
 
 /// Why the server ends a stream.
 pub(crate) struct End {
@@ -85,19 +81,13 @@ const GATHER: Duration = Duration::from_millis(2);
 /// others'.
 const BEHIND: Duration = Duration::from_millis(1);
 
-/// The client has cancelled.
-#[derive(Debug)]
-pub(crate) struct Gone;
-
 /// How a step of a stream went: on, over, or with nobody left.
 pub(crate) type Step = Result<Option<End>, Gone>;
 
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    flushes: mpsc::Sender<Flush>,
-    closing: mpsc::OwnedPermit<Flush>,
-    outcome: Outcome,
+    flushes: Sender,
     messages_sent: u64,
     deadline: Option<Instant>,
     draining: CancellationToken,
@@ -120,15 +110,10 @@ pub(crate) fn outlet(
     draining: CancellationToken,
     latency: Duration,
 ) -> (Outlet, LogBody) {
-    let (sender, flushes) = mpsc::channel(AHEAD + 1);
-    let place = sender.clone().try_reserve_owned();
-    let closing = place.expect("nothing is in the channel yet");
-    let outcome = Arc::new(OnceLock::new());
-    let body = LogBody::new(flushes, Arc::clone(&outcome));
+    let (sender, flushes) = flushes();
+    let body = LogBody::new(flushes);
     let outlet = Outlet {
         flushes: sender,
-        closing,
-        outcome,
         messages_sent: 0,
         deadline,
         draining,
@@ -244,18 +229,18 @@ impl Outlet {
 
     async fn write(&mut self) -> Step {
         (self.due, self.gather) = (None, None);
-        let permit = tokio::select! {
+        let room = tokio::select! {
             // A client that reads gets what is there, whatever else happens.
             biased;
-            permit = timeout(WRITE_DEADLINE, self.flushes.reserve()) => permit,
-            () = self.draining() => return Ok(Some(End::DRAIN)),
+            room = timeout(WRITE_DEADLINE, self.flushes.room()) => room,
+            () = self.draining.cancelled() => return Ok(Some(End::DRAIN)),
             () = at(self.deadline) => return Ok(Some(End::DEADLINE)),
         };
-        match permit {
+        match room {
             Err(_elapsed) => Ok(Some(End::SLOW_CONSUMER)),
-            Ok(Err(_closed)) => Err(Gone),
-            Ok(Ok(permit)) => {
-                permit.send(Box::new(Flushed(std::mem::take(&mut self.held))));
+            Ok(Err(gone)) => Err(gone),
+            Ok(Ok(room)) => {
+                room.send(std::mem::take(&mut self.held));
                 self.held_bytes = 0;
                 Ok(None)
             }
@@ -272,11 +257,8 @@ impl Outlet {
             message: end.message.to_owned(),
         };
         self.held.push(framed(Event::Closing(closing)));
-        let sender = self.closing.send(Box::new(Flushed(self.held)));
         let status = end.status.map_err(|reason| reason.status(end.message));
-        // Before the channel closes with its senders; nobody else sets it.
-        let _first = self.outcome.set(status);
-        drop(sender);
+        self.flushes.end(self.held, status);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::body::Parts;
+use super::flushes::Parts;
 use super::status::{Reason, Violations};
 use crate::docker::{ContainerId, Reach, Stream as Source};
 use crate::hub::{Batch, MAX_LATENCY, cursor};

@@ -1,4 +1,4 @@
-//! The locks and atomics of whatever several threads share here and in `hub`.
+//! The locks and atomics of whatever several threads share here, in `hub` and in `grpc`.
 //!
 //! Tests with the feature `schedules` put `shuttle`'s in their place: these let any
 //! other thread go first at each access, so that orders are tried that a machine

@@ -170,6 +170,8 @@ impl Selector {
             };
             selector.set(text, bound);
         }
+        // Most streams have one, and keep it as long as they live.
+        selector.ids.shrink_to_fit();
         Ok(selector)
     }
 

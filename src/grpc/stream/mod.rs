@@ -20,9 +20,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::convert::{self, timestamp};
+use super::flushes::Gone;
 use super::log::Lost;
 use super::membership::Membership;
-use super::outlet::{End, Gone, Outlet, Step, at};
+use super::outlet::{End, Outlet, Step, at};
 use super::server::OPENED_BYTES;
 use super::terms::Terms;
 use crate::docker::{Container, ContainerId, now};
