@@ -1,6 +1,7 @@
 //! Live selectors on real engines: a compose project that churns, and Pulsetail in a container of the engine it reads.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use pulsetail::proto::{
 };
 use tempfile::TempDir;
 use tokio::task::block_in_place;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::engine::{Dockerd, Options, RunOptions, text, until};
@@ -18,6 +19,12 @@ use crate::kind::Kind;
 use crate::server::{Server, line, narrow_stream};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Lines of another container at once, and those of its own that a server may write then: of streams that broke.
+const BURST: usize = 1_000;
+const OWN: usize = 20;
+/// A server whose output has settled writes nothing for so long; it has settled after so many looks.
+const QUIET: Duration = Duration::from_secs(3);
+const LOOKS: usize = 5;
 
 fn following(selector: Selector) -> StreamLogsRequest {
     StreamLogsRequest {
@@ -205,7 +212,19 @@ fn written(engine: &Dockerd, name: &str) -> usize {
     count(&logs.stdout) + count(&logs.stderr)
 }
 
-async fn heard_by(engine: &Dockerd, flags: &[&str], own: &[&str]) -> (bool, usize) {
+/// What a server in a container did while somebody followed every container.
+#[derive(Debug)]
+struct Own {
+    is_member: bool,
+    /// Whether lines of its own were delivered.
+    said: bool,
+    /// Lines that it wrote behind a burst of another's.
+    wrote: usize,
+    /// Whether it wrote no more then, while all that was delivered was read.
+    settled: bool,
+}
+
+async fn observed(engine: &Dockerd, flags: &[&str], own: &[&str]) -> Own {
     let folder = TempDir::new().unwrap();
     let id = block_in_place(|| pulsetail(engine, folder.path(), flags, own));
     let all = Selector {
@@ -215,26 +234,46 @@ async fn heard_by(engine: &Dockerd, flags: &[&str], own: &[&str]) -> (bool, usiz
     let socket = format!("unix://{}", folder.path().join("p.sock").display());
     let mut stream = narrow_stream(&socket, following(all)).await;
     let mut heard = Heard::default();
-    let script = "echo hello; sleep 1000";
-    let other = block_in_place(|| engine.run("other", &RunOptions::default(), script));
+    let script =
+        format!("echo hello; until [ -e /shared/go ]; do sleep 0.1; done; seq {BURST}; sleep 1000");
+    let options = RunOptions {
+        flags: vec![format!("--volume={}:/shared", folder.path().display())],
+        ..RunOptions::default()
+    };
+    let other = block_in_place(|| engine.run("other", &options, &script));
+    let written = || block_in_place(|| written(engine, "pulsetail"));
     heard
         .until(&mut stream, |heard| heard.said(&other) == ["hello"])
         .await;
-    sleep(Duration::from_secs(1)).await;
-    let before = block_in_place(|| written(engine, "pulsetail"));
-    sleep(Duration::from_secs(3)).await;
-    let grown = block_in_place(|| written(engine, "pulsetail")) - before;
-    let is_member = heard.members.contains(&id) || heard.has(&id, Change::Joined);
-    let said = !heard.said(&id).is_empty();
-    println!(
-        "{:?} {flags:?} {own:?}: own container followed: {is_member}, {grown} lines in 3 s",
-        engine.kind()
-    );
+    let before = written();
+    fs::write(folder.path().join("go"), "").unwrap();
+    heard
+        .until(&mut stream, |heard| heard.said(&other).len() == 1 + BURST)
+        .await;
+    let (mut last, mut settled) = (written(), false);
+    for _ in 0..LOOKS {
+        // It is read on meanwhile: each line delivered could bring about another.
+        let reading = heard.until(&mut stream, |_| false);
+        assert!(timeout(QUIET, reading).await.is_err(), "it reads for ever");
+        let known = last;
+        last = written();
+        settled = last == known;
+        if settled {
+            break;
+        }
+    }
+    let own = Own {
+        is_member: heard.members.contains(&id) || heard.has(&id, Change::Joined),
+        said: !heard.said(&id).is_empty(),
+        wrote: last - before,
+        settled,
+    };
+    println!("{:?} {flags:?}: {own:?}", engine.kind());
     block_in_place(|| {
         engine.remove("other");
         engine.remove("pulsetail");
     });
-    (is_member || said, grown)
+    own
 }
 
 /// Runs it in a container in the ways that show it where it is, or do not.
@@ -246,12 +285,17 @@ async fn leaves_itself_out(engine: &Dockerd) {
         &["--hostname=other", "--cgroupns=private"],
         &["--hostname=other", "--cgroupns=host"],
     ] {
-        let (is_member, grown) = heard_by(engine, flags, &[]).await;
-        assert!(!is_member, "{kind:?} {flags:?}");
-        assert!(grown < 100, "{kind:?} {flags:?}: {grown} lines of its own");
+        let own = observed(engine, flags, &[]).await;
+        assert!(!own.is_member && !own.said, "{kind:?} {flags:?}: {own:?}");
+        assert!(
+            own.settled && own.wrote <= OWN,
+            "{kind:?} {flags:?}: {own:?}"
+        );
     }
-    let (is_member, _) = heard_by(engine, &[], &["--include-self"]).await;
-    assert!(is_member, "{kind:?}: it was asked for");
+    // Whatever it wrote about lines that it delivers would be delivered, and so on.
+    let own = observed(engine, &[], &["--include-self"]).await;
+    assert!(own.is_member && own.said, "{kind:?}: void: {own:?}");
+    assert!(own.settled && own.wrote <= OWN, "{kind:?}: {own:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -278,8 +322,8 @@ async fn so_it_does_where_cgroups_are_those_of_v2() {
         // Beside whom it shares a network with, by the cgroup alone.
         block_in_place(|| engine.run("peer", &RunOptions::default(), "sleep 1000"));
         let flags = ["--network=container:peer", "--cgroupns=host"];
-        let (is_member, _) = heard_by(&engine, &flags, &[]).await;
-        assert!(!is_member, "{kind:?} {flags:?}");
+        let own = observed(&engine, &flags, &[]).await;
+        assert!(!own.is_member && !own.said, "{kind:?} {flags:?}: {own:?}");
         block_in_place(|| drop(engine));
     }
 }
