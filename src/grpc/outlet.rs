@@ -284,8 +284,10 @@ pub(crate) async fn at(instant: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::time::advance;
 
+    use super::super::flushes::AHEAD;
     use super::*;
     use crate::hub::MAX_LATENCY;
 
@@ -331,6 +333,22 @@ mod tests {
         }
         let flushed = outlet.took_gathered().await;
         assert!(flushed.is_ok_and(|end| end.is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_made_ahead_of_a_client_that_takes_nothing_is_bounded() {
+        const MESSAGE: usize = 1_000;
+        let (mut outlet, _body) = loaded(false).await;
+        let mut made = 0;
+        while made < 100 * FLUSH_BYTES {
+            let message = vec![Bytes::from(vec![0; MESSAGE])];
+            made += MESSAGE;
+            // The last one made is held, and waits for room.
+            if outlet.pass(message).now_or_never().is_none() {
+                break;
+            }
+        }
+        assert!(made <= AHEAD * (FLUSH_BYTES + MESSAGE), "{made}");
     }
 
     #[tokio::test(start_paused = true)]
