@@ -177,7 +177,7 @@ def memory():
         "1,000 subscribers that take nothing: growth in 5 s",
         f"{shown(get(case, OURS, 'MiB of growth'), 1)} MiB",
         "0",
-        f"of {shown(get(case, OURS, 'MiB'))} MiB",
+        f"of {shown(get(case, OURS, 'MiB'))} MiB; {shown(get(case, OURS, 'MiB of growth in 60 s'), 1)} in 60 s",
     )
     row(
         "the same: the others' delay p99",

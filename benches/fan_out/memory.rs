@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::Endpoint;
 
 use crate::crowd::{Crowd, SHARED, followed, opened};
@@ -14,6 +14,9 @@ use crate::roles::{Engine, Kind, Server};
 
 const MIB: f64 = 1024.0 * 1024.0;
 const SETTLE: Duration = Duration::from_secs(1);
+/// What is written meanwhile is more than a log's ring keeps.
+const FILLS: Duration = Duration::from_secs(40);
+const OBSERVED: Duration = Duration::from_secs(5);
 /// A stream's window of clients that take nothing: what they are sent is soon felt.
 const NARROW: u32 = 65_535;
 /// Their streams on a connection, whose window leaves room for the answer to each.
@@ -49,7 +52,8 @@ pub(crate) async fn idle_subscriptions(results: &mut Results) {
     }
 }
 
-/// 1,000 subscribers that take nothing beside ten that do.
+/// 1,000 subscribers that take nothing beside ten that do. What a log's ring keeps is
+/// kept already: it fills the same without them.
 pub(crate) async fn stalled(results: &mut Results) {
     const RATE: u64 = 2_000;
     const STALLED: usize = 1_000;
@@ -64,36 +68,50 @@ pub(crate) async fn stalled(results: &mut Results) {
     for _ in 0..STALLED / BESIDE {
         channels.push(narrow.connect().await.unwrap());
     }
+    let case = "1000 stalled subscribers";
+    let memory = || resident(server.pid());
     let readers = Crowd::open(&server.address, 10, 1, &asked).await;
     engine.go();
-    sleep(SETTLE).await;
+    let empty = memory();
+    sleep(FILLS).await;
+    let full = memory();
     readers.tally.restart();
-    sleep(Duration::from_secs(5)).await;
+    sleep(OBSERVED).await;
     let alone = readers.tally.quantile(0.99);
+    results.put(case, "nobody else", "MiB of a ring", (full - empty) / MIB);
+    results.put(
+        case,
+        "nobody else",
+        "MiB of growth",
+        (memory() - full) / MIB,
+    );
     let opening = (0..STALLED).map(|place| opened(channels[place / BESIDE].clone(), asked.clone()));
     let stalled = join_all(opening).await;
+    let opened = Instant::now();
     sleep(SETTLE).await;
     readers.tally.restart();
     // What may be on the way to each is on the way by now, and the first are not yet closed.
-    sleep(Duration::from_secs(4)).await;
-    let before = resident(server.pid());
-    sleep(Duration::from_secs(5)).await;
-    let after = resident(server.pid());
-    let case = "1000 stalled subscribers";
+    sleep_until(opened + OBSERVED).await;
+    let before = memory();
+    sleep(OBSERVED).await;
+    let after = memory();
+    let delay = readers.tally.quantile(0.99);
     results.put(case, "Pulsetail", "MiB of growth", (after - before) / MIB);
     results.put(case, "Pulsetail", "MiB", after / MIB);
+    // They are closed by then, and do not take that either.
+    for seconds in [20, 60] {
+        sleep_until(opened + Duration::from_secs(seconds)).await;
+        let grown = (memory() - before) / MIB;
+        let metric = format!("MiB of growth in {seconds} s");
+        results.put(case, "Pulsetail", &metric, grown);
+    }
     results.put(
         case,
         "Pulsetail",
         "others’ delay p99 ms without them",
         alone,
     );
-    results.put(
-        case,
-        "Pulsetail",
-        "others’ delay p99 ms",
-        readers.tally.quantile(0.99),
-    );
+    results.put(case, "Pulsetail", "others’ delay p99 ms", delay);
     drop(stalled);
 }
 
