@@ -31,6 +31,7 @@ pub use transport::{Connector, Flow, TlsSettings};
 pub use verified::Verified;
 
 pub(crate) use probe::{FAILURES as PING_FAILURES, INTERVAL as PING_INTERVAL};
+pub(crate) use record::RecordRef;
 pub(crate) use transport::{
     BETWEEN as READ_DEADLINE, HEAD as OPEN_DEADLINE, PING as PING_DEADLINE,
 };

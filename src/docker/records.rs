@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt, poll_fn};
 
 use super::engine::EngineError;
-use super::record::{self, Record};
+use super::record::{self, Record, RecordRef};
+use super::timestamp::Prefixes;
 use super::transport::{Kind, next_of_bundle};
 use super::verified::Verified;
 
@@ -41,6 +42,7 @@ struct Frames {
     bytes: Bytes,
     /// Whether a terminal wrote them.
     tty: bool,
+    prefixes: Prefixes,
 }
 
 impl Records {
@@ -49,10 +51,13 @@ impl Records {
         bundles: impl Stream<Item = Result<Bytes, EngineError>> + Send + 'static,
         tty: bool,
     ) -> Self {
-        let bytes = Bytes::new();
         Self {
             bundles: bundles.boxed(),
-            frames: Frames { bytes, tty },
+            frames: Frames {
+                bytes: Bytes::new(),
+                tty,
+                prefixes: Prefixes::default(),
+            },
         }
     }
 
@@ -129,6 +134,16 @@ impl Chunk {
         }
     }
 
+    /// Has `take` look at the next record where it came, in these bytes of the
+    /// engine's.
+    pub(crate) fn next_with<T>(
+        &mut self,
+        take: impl FnOnce(RecordRef<'_>, &Bytes) -> T,
+    ) -> Option<Result<T, EngineError>> {
+        let next = self.frames.next_with(take);
+        next.or_else(|| self.error.take().map(Err))
+    }
+
     /// At least one; an error is the last.
     pub fn records(self) -> impl Iterator<Item = Item> {
         self.frames.chain(self.error.map(Err))
@@ -152,48 +167,64 @@ impl Frames {
         Frames {
             bytes: self.bytes.split_to(end),
             tty: self.tty,
+            prefixes: Prefixes::default(),
         }
     }
 
-    /// The first record, and where the next begins.
-    fn first(&self) -> Result<(Record, usize), EngineError> {
-        let protocol = |text: &str| EngineError::Protocol(text.to_owned());
-        let Some((kind, frame)) = next_of_bundle(&self.bytes) else {
-            // The transport hands on none such.
-            return Err(protocol("the engine sent a torn frame"));
-        };
-        let stream = match (kind, self.tty) {
-            (Kind::Words, _) => return Err(words(&self.bytes[frame])),
-            (_, true) => record::Stream::Tty,
-            (Kind::Stdout, false) => record::Stream::Stdout,
-            (Kind::Stderr, false) => record::Stream::Stderr,
-        };
-        let end = frame.end;
-        match Record::of_frame(stream, &self.bytes, frame) {
-            Some(record) => Ok((record, end)),
-            None => Err(protocol("the engine sent a record without time")),
+    #[inline]
+    fn next_with<T>(
+        &mut self,
+        take: impl FnOnce(RecordRef<'_>, &Bytes) -> T,
+    ) -> Option<Result<T, EngineError>> {
+        if self.bytes.is_empty() {
+            return None;
         }
+        let first = first(&self.bytes, self.tty, &mut self.prefixes);
+        Some(
+            match first.map(|(record, end)| (take(record, &self.bytes), end)) {
+                Ok((taken, end)) => {
+                    self.bytes.advance(end);
+                    Ok(taken)
+                }
+                Err(error) => {
+                    self.bytes.clear();
+                    Err(error)
+                }
+            },
+        )
+    }
+}
+
+/// The first record of a bundle, and where the next begins.
+#[inline]
+fn first<'a>(
+    bundle: &'a [u8],
+    tty: bool,
+    prefixes: &mut Prefixes,
+) -> Result<(RecordRef<'a>, usize), EngineError> {
+    let protocol = |text: &str| EngineError::Protocol(text.to_owned());
+    let Some((kind, frame)) = next_of_bundle(bundle) else {
+        // The transport hands on none such.
+        return Err(protocol("the engine sent a torn frame"));
+    };
+    let (end, frame) = (frame.end, &bundle[frame]);
+    let stream = match (kind, tty) {
+        (Kind::Words, _) => return Err(words(frame)),
+        (_, true) => record::Stream::Tty,
+        (Kind::Stdout, false) => record::Stream::Stdout,
+        (Kind::Stderr, false) => record::Stream::Stderr,
+    };
+    match RecordRef::of_frame(stream, frame, prefixes) {
+        Some(record) => Ok((record, end)),
+        None => Err(protocol("the engine sent a record without time")),
     }
 }
 
 impl Iterator for Frames {
     type Item = Item;
 
-    #[inline]
     fn next(&mut self) -> Option<Item> {
-        if self.bytes.is_empty() {
-            return None;
-        }
-        Some(match self.first() {
-            Ok((record, end)) => {
-                self.bytes.advance(end);
-                Ok(record)
-            }
-            Err(error) => {
-                self.bytes.clear();
-                Err(error)
-            }
-        })
+        self.next_with(Record::of_bundle)
     }
 }
 

@@ -11,6 +11,10 @@ pub(crate) const MAX_PREFIX: usize = 36;
 /// Docker's: nine digits, `Z` and the space.
 const DOCKERS: usize = 31;
 
+/// Bytes of it up to the digits of a second's fraction, and up to their end.
+const SECOND: usize = 20;
+const FRACTION: usize = 29;
+
 /// What the start of some bytes is.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Prefix {
@@ -42,6 +46,40 @@ impl Prefix {
     }
 }
 
+/// Reads the prefixes of a log's records, most of which share a second with the one
+/// before: that is read once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Prefixes {
+    /// What Docker wrote of a second, and its beginning in ns since the Unix epoch.
+    second: Option<([u8; SECOND], i64)>,
+}
+
+impl Prefixes {
+    /// [`Prefix::of`].
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Prefix {
+        let Some(text) = bytes.first_chunk::<DOCKERS>() else {
+            return Prefix::of(bytes);
+        };
+        if let Some((second, begin)) = &self.second
+            && text.starts_with(second)
+            && text.ends_with(b"Z ")
+            && let Some(nanos) = digits(&text[SECOND..FRACTION])
+            && let Some(time) = begin.checked_add(nanos)
+        {
+            return Prefix::Complete { time, len: DOCKERS };
+        }
+        let prefix = Prefix::of(bytes);
+        self.second = match (prefix, text.first_chunk()) {
+            (Prefix::Complete { time, len: DOCKERS }, Some(second)) => {
+                let nanos = digits(&text[SECOND..FRACTION]);
+                nanos.and_then(|nanos| Some((*second, time.checked_sub(nanos)?)))
+            }
+            _ => None,
+        };
+        prefix
+    }
+}
+
 fn is_stamp_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b':' | b'T' | b'Z' | b'.' | b'+')
 }
@@ -70,7 +108,7 @@ fn of_docker(text: &[u8; DOCKERS]) -> Option<i64> {
     };
     let (year, month, day) = (field(0, 4), field(5, 7), field(8, 10));
     let time = (field(11, 13), field(14, 16), field(17, 19));
-    let nanos = field(20, 29);
+    let nanos = field(SECOND, FRACTION);
     if strange {
         return None;
     }
@@ -198,6 +236,29 @@ mod tests {
             assert!(!is_digit || quick.is_some() == read, "{text:?}");
         }
         assert!(of_docker(&stamp).is_some());
+    }
+
+    #[test]
+    fn a_second_that_was_read_before_changes_nothing() {
+        let stamp = *b"2026-11-23T20:19:57.012345678Z ";
+        for (at, byte) in (0..stamp.len()).flat_map(|at| (0..=255).map(move |byte| (at, byte))) {
+            let mut text = stamp;
+            text[at] = byte;
+            let mut prefixes = Prefixes::default();
+            for bytes in [&stamp[..], &text, &text, &stamp, &text[..20]] {
+                assert_eq!(prefixes.read(bytes), Prefix::of(bytes), "{text:?}");
+            }
+        }
+        // Podman's may be as long, and its offset is no part of a second's fraction.
+        let podmans = [
+            "2026-11-23T20:19:57.123+01:00 x",
+            "2026-11-23T20:19:57.12345678Z  ",
+            "2026-11-23T20:19:57.123456+00:00 ",
+        ];
+        let mut prefixes = Prefixes::default();
+        for bytes in podmans.iter().chain(&podmans).map(|text| text.as_bytes()) {
+            assert_eq!(prefixes.read(bytes), Prefix::of(bytes));
+        }
     }
 
     #[test]

@@ -141,7 +141,9 @@ impl Packer {
         self.content(Content::Verified(self.asked), after);
     }
 
-    fn entry(&mut self, entry: &Entry, late: Option<u64>) {
+    /// A line behind those so far, before the position that is told next.
+    #[inline]
+    pub(crate) fn entry<L: AsRef<[u8]>>(&mut self, entry: &Entry<L>, late: Option<u64>) {
         if self.late != late {
             self.close(self.at);
             self.late = late;
@@ -151,11 +153,16 @@ impl Packer {
             let last = self.stamps[entry.stream as usize].replace(entry.time);
             self.stepped |= last.is_some_and(|last| entry.time < last);
         }
-        if entry.line.len() >= UNIT_BYTES && self.is_told {
+        if entry.line.as_ref().len() >= UNIT_BYTES && self.is_told {
             self.close(self.at);
         }
         self.entries.push(entry, late.is_some());
         self.is_told = false;
+    }
+
+    /// Whether lines wait for their position.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.is_told
     }
 
     fn reached(&mut self, position: Position) {

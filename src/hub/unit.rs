@@ -83,7 +83,7 @@ pub(super) mod tests {
 
     /// A unit of one entry with a line of so many bytes.
     pub(in crate::hub) fn batch_of(bytes: usize) -> Unit {
-        let entry = Entry {
+        let entry: Entry = Entry {
             stream: Stream::Stdout,
             time: 1,
             ordinal: 0,

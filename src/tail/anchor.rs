@@ -38,13 +38,14 @@ pub(crate) struct Tracker {
     last: [Option<Anchor>; 3],
     /// Parts and line ends so far of each stream's last stamp.
     places: [[u32; 2]; 3],
-    newest: Option<Anchor>,
+    /// Whose last one was read last.
+    newest: Option<Stream>,
 }
 
 impl Tracker {
     /// The record read last; `None` before the first.
     pub(crate) fn anchor(&self) -> Option<Anchor> {
-        self.newest
+        self.newest.and_then(|stream| self.last_of(stream))
     }
 
     /// What `record`'s stream read last.
@@ -64,7 +65,8 @@ impl Tracker {
     }
 
     /// Takes the next record in file order.
-    pub(crate) fn push(&mut self, record: &Record) -> Anchor {
+    #[inline]
+    pub(crate) fn push<P: AsRef<[u8]>>(&mut self, record: &Record<P>) -> Anchor {
         let slot = index(record.stream);
         let ends_line = record.ends_line();
         if self.last[slot].is_none_or(|last| last.time != record.time) {
@@ -80,7 +82,7 @@ impl Tracker {
         };
         *place = place.saturating_add(1);
         self.last[slot] = Some(anchor);
-        self.newest = Some(anchor);
+        self.newest = Some(record.stream);
         anchor
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn earliest_behind(anchor: Anchor, open: OpenLines) -> i64 {
 }
 
 /// No record before this one, which begins a line, is stamped later.
-pub(crate) fn latest_before(begins: &Record) -> i64 {
+pub(crate) fn latest_before<P>(begins: &Record<P>) -> i64 {
     match begins.stream {
         Stream::Tty => begins.time,
         Stream::Stdout | Stream::Stderr => begins.time.saturating_add(INVERSION),

@@ -26,8 +26,8 @@ const RECORD_COST: u64 = 256;
 const BYTE_COST: u64 = 6;
 
 /// Bytes that a record takes on disk at most.
-pub(crate) fn stored_at_most(record: &Record) -> u64 {
-    record.payload.len() as u64 * BYTE_COST + RECORD_COST
+pub(crate) fn stored_at_most<P: AsRef<[u8]>>(record: &Record<P>) -> u64 {
+    record.bytes().len() as u64 * BYTE_COST + RECORD_COST
 }
 
 /// Where an engine's live stream can skip records.
@@ -84,14 +84,19 @@ impl Doubt {
     }
 
     /// A record read, from a lease or not.
-    pub(crate) fn count(&mut self, record: &Record) {
+    pub(crate) fn count<P: AsRef<[u8]>>(&mut self, record: &Record<P>) {
         self.unrotated = self.unrotated.saturating_sub(stored_at_most(record));
         self.newest = self.newest.max(Some(record.time));
     }
 
     /// A record that a lease brings behind what `tracker` and `joiner` have
     /// taken.
-    pub(crate) fn take(&mut self, record: &Record, tracker: &Tracker, joiner: &Joiner) {
+    pub(crate) fn take<P: AsRef<[u8]>>(
+        &mut self,
+        record: &Record<P>,
+        tracker: &Tracker,
+        joiner: &Joiner,
+    ) {
         if self.base.is_none() {
             if !self.may_hide(record.time) {
                 return;
@@ -126,7 +131,7 @@ impl Doubt {
     /// Whether a lease that may have skipped brings `record` although it has
     /// brought newer ones: it may have gone back into what it skipped, or the
     /// stamps of two streams cross, which is rare. File order decides.
-    pub(crate) fn is_before(&self, record: &Record) -> bool {
+    pub(crate) fn is_before<P>(&self, record: &Record<P>) -> bool {
         !self.is_empty() && Some(record.time) < self.newest
     }
 
@@ -352,8 +357,8 @@ fn verified(base: &Base, count: usize) -> Verified {
 }
 
 /// What tells a record from its neighbours.
-fn id(record: &Record) -> u64 {
+fn id<P: AsRef<[u8]>>(record: &Record<P>) -> u64 {
     // Until 2116 no stamp has either of its two highest bits.
     let seed = record.time.cast_unsigned().rotate_left(2) ^ index(record.stream) as u64;
-    xxh3_64_with_seed(&record.payload, seed)
+    xxh3_64_with_seed(record.bytes(), seed)
 }

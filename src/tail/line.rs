@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::anchor::{Anchor, index};
-use crate::docker::{PART_BYTES, Record, Stream};
+use crate::docker::{PART_BYTES, Record, RecordRef, Stream};
 
 /// A whole line: what clients get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<L = Bytes> {
     /// Where it was written.
     pub stream: Stream,
     /// The engine's stamp, ns since the Unix epoch.
@@ -15,7 +15,7 @@ pub struct Entry {
     /// Place among the entries of equal stream and time, from 0.
     pub ordinal: u32,
     /// Its bytes without the final `\n`; a `\r` stays.
-    pub line: Bytes,
+    pub line: L,
     /// Whether it has no `\n`: the last words of a run.
     pub unterminated: bool,
     /// Bytes cut off behind the longest line kept.
@@ -56,7 +56,7 @@ impl Dialect {
     }
 
     /// Whether `record` begins a line, as its stream's record before it was `last`.
-    pub(crate) fn begins_line(self, last: &Anchor, record: &Record) -> bool {
+    pub(crate) fn begins_line<P>(self, last: &Anchor, record: &Record<P>) -> bool {
         last.ends_line || (!self.stamps_are_loose && last.time != record.time)
     }
 
@@ -67,7 +67,7 @@ impl Dialect {
     }
 
     /// How much of a `tail` a record is.
-    pub(crate) fn counted(self, record: &Record) -> u32 {
+    pub(crate) fn counted<P: AsRef<[u8]>>(self, record: &Record<P>) -> u32 {
         u32::from(!self.tail_counts_lines || record.ends_line())
     }
 }
@@ -194,14 +194,29 @@ impl Joiner {
         emit(self.entry(stream, open.time, line, unterminated, open.truncated));
     }
 
-    fn entry(
+    /// Whether `record` is a line of its own, which is [`Joiner::line`].
+    #[inline]
+    pub(crate) fn is_line(&self, record: &RecordRef<'_>) -> bool {
+        let fits = record.payload.len() <= self.max_line;
+        fits && record.ends_line() && !self.has_open_line()
+    }
+
+    /// [`Joiner::push`] of a record that is a line of its own.
+    #[inline]
+    pub(crate) fn line<'a>(&mut self, record: &RecordRef<'a>) -> Entry<&'a [u8]> {
+        let line = &record.payload[..record.payload.len() - 1];
+        self.entry(record.stream, record.time, line, false, 0)
+    }
+
+    #[inline]
+    fn entry<L>(
         &mut self,
         stream: Stream,
         time: i64,
-        line: Bytes,
+        line: L,
         unterminated: bool,
         truncated_bytes: u64,
-    ) -> Entry {
+    ) -> Entry<L> {
         let last = &mut self.last[index(stream)];
         let ordinal = last.filter(|(t, _)| *t == time).map_or(0, |(_, n)| n + 1);
         *last = Some((time, ordinal));

@@ -110,7 +110,9 @@ impl Framer {
         if self.held.is_empty() {
             let (whole, verdict) = whole_frames(bytes);
             out.extend_from_slice(&bytes[..whole]);
-            self.held.extend_from_slice(&bytes[whole..]);
+            if whole < bytes.len() {
+                self.held.extend_from_slice(&bytes[whole..]);
+            }
             return verdict;
         }
         self.held.extend_from_slice(bytes);

@@ -216,6 +216,11 @@ fn decode(
                     *coding = Coding::ChunkEnd;
                 }
             }
+            // Most often it is there, and is no line to look for.
+            Coding::ChunkEnd if input.starts_with(b"\r\n") => {
+                *input = &input[2..];
+                *coding = Coding::ChunkLine;
+            }
             Coding::ChunkEnd => match take_line(input)? {
                 None => return Ok(false),
                 Some(b"") => *coding = Coding::ChunkLine,
@@ -257,7 +262,10 @@ fn take_line<'a>(input: &mut &'a [u8]) -> io::Result<Option<&'a [u8]>> {
 }
 
 fn chunk_len(line: &[u8]) -> io::Result<usize> {
-    let digits = line.split(|b| *b == b';').next().unwrap_or(line);
+    let digits = match line.iter().position(|b| *b == b';') {
+        Some(extension) => &line[..extension],
+        None => line,
+    };
     let digits = digits.trim_ascii();
     if !(1..=MAX_CHUNK_DIGITS).contains(&digits.len()) {
         return Err(invalid("an HTTP chunk has no length"));

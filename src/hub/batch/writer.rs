@@ -14,6 +14,8 @@ pub(super) const PREFIX: usize = 5;
 pub(super) const HEAD: usize = PREFIX + 1 + 5;
 /// The most an entry has beside its line.
 const ENTRY_HEAD: usize = 64;
+/// In ns.
+const SECOND: i64 = 1_000_000_000;
 /// A buffer that an exceptional line made larger than this is not kept.
 const SCRATCH: usize = 256 * 1024;
 
@@ -73,43 +75,54 @@ impl Writer {
     }
 
     /// Appends an entry. `late`: it comes behind entries from behind it.
-    pub fn push(&mut self, entry: &Entry, late: bool) {
+    pub fn push<L: AsRef<[u8]>>(&mut self, entry: &Entry<L>, late: bool) {
         if self.spans.is_empty() {
             self.bytes.resize(HEAD, 0);
             self.bytes.extend_from_slice(&self.container);
             self.first = self.bytes.len();
         }
-        let line = &*entry.line;
-        let mut head = Head::new();
-        head.time(entry.time);
-        head.number(tag::ENTRY_STREAM, stream_number(entry.stream));
+        let line = entry.line.as_ref();
         // Most are ASCII, which is told faster.
         let is_text = line.is_ascii() || str::from_utf8(line).is_ok();
-        head.byte(if is_text {
-            tag::ENTRY_TEXT
-        } else {
-            tag::ENTRY_RAW
-        });
-        head.varint(line.len() as u64);
-        let mut rest = Head::new();
-        rest.number(tag::ENTRY_UNTERMINATED, u64::from(entry.unterminated));
-        rest.number(tag::ENTRY_TRUNCATED_BYTES, entry.truncated_bytes);
-        rest.number(tag::ENTRY_LATE, u64::from(late));
-        rest.number(tag::ENTRY_ORDINAL, u64::from(entry.ordinal));
+        let text = match is_text {
+            true => tag::ENTRY_TEXT,
+            false => tag::ENTRY_RAW,
+        };
+        // Negative numbers are written as their two's complement.
+        let time = [
+            (tag::TIME_SECONDS, entry.time.div_euclid(SECOND) as u64),
+            (tag::TIME_NANOS, entry.time.rem_euclid(SECOND) as u64),
+        ];
+        let stream = [(tag::ENTRY_STREAM, stream_number(entry.stream))];
+        let rest = [
+            (tag::ENTRY_UNTERMINATED, u64::from(entry.unterminated)),
+            (tag::ENTRY_TRUNCATED_BYTES, entry.truncated_bytes),
+            (tag::ENTRY_LATE, u64::from(late)),
+            (tag::ENTRY_ORDINAL, u64::from(entry.ordinal)),
+        ];
+        let (time_len, rest_len) = (numbers_len(time), numbers_len(rest));
+        let line_len = 1 + varint_len(line.len() as u64) + line.len();
+        let len = 2 + time_len + numbers_len(stream) + line_len + rest_len;
 
-        self.bytes.reserve(ENTRY_HEAD + line.len());
-        self.bytes.push(tag::BATCH_ENTRIES);
-        let len = head.len + line.len() + rest.len;
-        put_varint(&mut self.bytes, len as u64);
-        self.bytes.extend_from_slice(head.written());
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(line);
-        let line_end = self.bytes.len();
-        if rest.len > 0 {
-            self.bytes.extend_from_slice(rest.written());
-        }
+        // Byte by byte to where they stay: what was just written in bytes is slow to
+        // be read in words, as a copy would.
+        let out = &mut self.bytes;
+        out.reserve(ENTRY_HEAD + line.len());
+        out.push(tag::BATCH_ENTRIES);
+        put_varint(out, len as u64);
+        // At most 17: a length of one byte.
+        out.push(tag::ENTRY_TIME);
+        out.push(time_len as u8);
+        put_numbers(out, time);
+        put_numbers(out, stream);
+        out.push(text);
+        put_varint(out, line.len() as u64);
+        let start = out.len();
+        out.extend_from_slice(line);
+        let line_end = out.len();
+        put_numbers(out, rest);
         self.spans.push(Span {
-            end: place(self.bytes.len()),
+            end: place(out.len()),
             line: place(start),
             line_end: place(line_end),
             stream: entry.stream,
@@ -149,64 +162,12 @@ impl Writer {
     }
 }
 
-/// What stands before and behind an entry's line.
-struct Head {
-    bytes: [u8; 48],
-    len: usize,
-}
-
-impl Head {
-    fn new() -> Self {
-        Self {
-            bytes: [0; 48],
-            len: 0,
-        }
-    }
-
-    fn written(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
-    }
-
-    /// A number field; 0 is not written.
-    fn number(&mut self, tag: u8, value: u64) {
-        if value != 0 {
-            self.byte(tag);
-            self.varint(value);
-        }
-    }
-
-    fn time(&mut self, ns: i64) {
-        self.byte(tag::ENTRY_TIME);
-        self.byte(0);
-        let start = self.len;
-        // Negative numbers are written as their two's complement.
-        self.number(tag::TIME_SECONDS, ns.div_euclid(1_000_000_000) as u64);
-        self.number(tag::TIME_NANOS, ns.rem_euclid(1_000_000_000) as u64);
-        // At most 17: a length of one byte.
-        self.bytes[start - 1] = (self.len - start) as u8;
-    }
-}
-
 /// Prefix of a message of one batch, and the batch's tag and length.
 pub(super) fn put_head(out: &mut Vec<u8>, batch: usize) {
-    let mut field = Head::new();
-    field.byte(tag::RESPONSE_BATCH);
-    field.varint(batch as u64);
-    put_prefix(out, field.len + batch);
-    out.extend_from_slice(field.written());
+    let len = batch as u64;
+    put_prefix(out, 1 + varint_len(len) + batch);
+    out.push(tag::RESPONSE_BATCH);
+    put_varint(out, len);
 }
 
 /// The prefix of an uncompressed gRPC message of `len` bytes.
@@ -219,6 +180,30 @@ fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     out.push(tag);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Number fields; 0 is not written.
+fn put_numbers<const N: usize>(out: &mut Vec<u8>, numbers: [(u8, u64); N]) {
+    for (tag, value) in numbers {
+        if value != 0 {
+            out.push(tag);
+            put_varint(out, value);
+        }
+    }
+}
+
+fn numbers_len<const N: usize>(numbers: [(u8, u64); N]) -> usize {
+    let len = |(_, value): (u8, u64)| match value {
+        0 => 0,
+        value => 1 + varint_len(value),
+    };
+    numbers.into_iter().map(len).sum()
+}
+
+/// Seven bits a byte.
+fn varint_len(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Reader, Stop};
-use crate::docker::{Chunk, Record};
+use crate::docker::{Chunk, Record, RecordRef};
 use crate::tail::{Delivery, Event, Next};
 
 /// Bytes of records whose lines are packed together: finding out where the machine
@@ -18,12 +20,14 @@ impl Reader {
         // They were there together: looking at the clock costs more than some.
         let now = self.begun.elapsed();
         let mut bytes = 0;
-        for record in chunk.records() {
-            let next = match record {
-                Ok(record) => {
-                    self.backoff.reset();
-                    self.take_record(record, now, &mut bytes)
-                }
+        loop {
+            let next =
+                chunk.next_with(|record, bundle| self.take_record(record, bundle, now, &mut bytes));
+            let Some(next) = next else {
+                break;
+            };
+            let next = match next {
+                Ok(next) => next,
                 Err(error) => {
                     self.pack();
                     return Err(self.failed(error));
@@ -38,36 +42,47 @@ impl Reader {
         Ok(Next::More)
     }
 
-    /// `bytes`: of records whose lines wait to be packed.
-    fn take_record(&mut self, record: Record, now: Duration, bytes: &mut usize) -> Next {
+    /// `bytes`: of lines that wait for their position.
+    fn take_record(
+        &mut self,
+        record: RecordRef<'_>,
+        bundle: &Bytes,
+        now: Duration,
+        bytes: &mut usize,
+    ) -> Next {
+        self.backoff.reset();
         let len = record.payload.len();
-        if *bytes > 0 && (*bytes + len > HANDFUL || !self.live.takes_lines()) {
+        let takes_line = len <= HANDFUL && self.live.takes_line(&record);
+        if *bytes > 0 && (!takes_line || *bytes + len > HANDFUL) {
             self.pack();
             *bytes = 0;
         }
-        if len > HANDFUL || !self.live.takes_lines() {
-            return self.tell_at(Event::Record(record), now);
+        if !takes_line {
+            return self.tell_at(Event::Record(Record::of_bundle(record, bundle)), now);
         }
-        *bytes += len;
-        let next = self.live.take(record, now, &mut self.deliveries);
+        let (line, next) = self.live.take_line(&record, now, &mut self.deliveries);
+        if let Some(line) = line {
+            *bytes += len;
+            self.work.data = true;
+            self.work.entries += 1;
+            self.work.bytes += line.line.len() as u64;
+            self.packer.entry(&line, None);
+        }
         // What is no line belongs to exactly this place.
-        if !matches!(self.deliveries.last(), Some(Delivery::Entry(_))) {
+        if !self.deliveries.is_empty() {
             self.pack();
             *bytes = 0;
         }
         next
     }
 
-    /// Packs the lines that wait for it.
+    /// Tells the packer where the machine stands, behind the lines that wait for it.
     fn pack(&mut self) {
         // What is held back is before the machine's position.
-        if self.deliveries.is_empty() {
+        if self.deliveries.is_empty() && !self.packer.is_behind() {
             return;
         }
-        let mut lines = std::mem::take(&mut self.deliveries);
-        self.count(&lines);
-        self.packer.push(&mut lines, self.live.position());
-        self.deliveries = lines;
+        self.packer.push(&mut self.deliveries, self.live.position());
     }
 
     pub(super) fn tell(&mut self, event: Event) -> Next {

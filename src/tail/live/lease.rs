@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::super::anchor::{Anchor, index};
-use super::super::line::Dialect;
+use super::super::line::{Dialect, Entry};
 use super::super::{Delivery, Next, Verified, WIDEN, WINDOW};
 use super::{Live, Phase, SEEK_SILENCE};
-use crate::docker::{Record, Tail};
+use crate::docker::{Record, RecordRef, Tail};
 
 /// Widest overlap a lease is opened with.
 const MAX_OVERLAP: u32 = 4_096;
@@ -90,6 +90,56 @@ impl Live {
         now: Duration,
         out: &mut Vec<Delivery>,
     ) -> Next {
+        if let Some(next) = self.distrusted(&record, out) {
+            return next;
+        }
+        let counted = self.settings.dialect.counted(&record);
+        self.deliver(record, out);
+        self.read_one(counted, now, out)
+    }
+
+    /// Whether `record` is a line of its own and most likely a new one: if so, it is
+    /// [`Live::take_line`]'s.
+    #[inline]
+    pub(crate) fn takes_line(&self, record: &RecordRef<'_>) -> bool {
+        matches!(self.phase, Phase::Read { .. }) && self.joiner.is_line(record)
+    }
+
+    /// [`Live::on_new_record`] of one that is a line of its own, which is handed on
+    /// as it is.
+    #[inline]
+    pub(crate) fn take_line<'a>(
+        &mut self,
+        record: &RecordRef<'a>,
+        now: Duration,
+        out: &mut Vec<Delivery>,
+    ) -> (Option<Entry<&'a [u8]>>, Next) {
+        if let Some(next) = self.distrusted(record, out) {
+            return (None, next);
+        }
+        self.note(record);
+        let line = self.joiner.line(record);
+        let counted = self.settings.dialect.counted(record);
+        (Some(line), self.read_one(counted, now, out))
+    }
+
+    /// A record is delivered.
+    #[inline]
+    pub(super) fn note<P: AsRef<[u8]>>(&mut self, record: &Record<P>) {
+        self.stopped = false;
+        self.taken += 1;
+        self.doubt.count(record);
+        let anchor = self.tracker.push(record);
+        self.note_part(anchor);
+    }
+
+    /// What is done if file order has to decide; what does is not delivered.
+    #[inline]
+    fn distrusted<P: AsRef<[u8]>>(
+        &mut self,
+        record: &Record<P>,
+        out: &mut Vec<Delivery>,
+    ) -> Option<Next> {
         let dialect = self.settings.dialect;
         let loose = dialect.stamps_are_loose;
         let goes_back = match self.tracker.last_of(record.stream) {
@@ -110,20 +160,24 @@ impl Live {
         let breaks_line = !loose && open.is_some_and(|time| time != record.time);
         if goes_back {
             out.push(Delivery::Replaced);
-            return self.resync();
+            return Some(self.resync());
         }
         // Equal parts are legal, and a stream that goes back within the line brings
         // them, too.
-        let is_again = open == Some(record.time) && self.has_part(&record);
+        let is_again = open == Some(record.time) && self.has_part(record);
         if is_again && self.doubt.is_possible() {
-            return self.resync();
+            return Some(self.resync());
         }
-        if (breaks_line && self.doubt.is_possible()) || self.doubt.is_before(&record) {
-            return self.resync();
+        if (breaks_line && self.doubt.is_possible()) || self.doubt.is_before(record) {
+            return Some(self.resync());
         }
-        self.doubt.take(&record, &self.tracker, &self.joiner);
-        let counted = dialect.counted(&record);
-        self.deliver(record, out);
+        self.doubt.take(record, &self.tracker, &self.joiner);
+        None
+    }
+
+    /// One more was read of the lease.
+    #[inline]
+    fn read_one(&mut self, counted: u32, now: Duration, out: &mut Vec<Delivery>) -> Next {
         let left = match self.phase {
             Phase::Read { left, .. } => left,
             _ => None,
@@ -144,7 +198,7 @@ impl Live {
         }
     }
 
-    fn has_part(&self, record: &Record) -> bool {
+    fn has_part<P: AsRef<[u8]>>(&self, record: &Record<P>) -> bool {
         !record.ends_line() && self.parts[index(record.stream)].contains(&record.hash())
     }
 

@@ -171,12 +171,6 @@ impl Live {
         !matches!(self.phase, Phase::Orient { .. })
     }
 
-    /// Whether a record is most likely a new line and nothing else.
-    pub(crate) fn takes_lines(&self) -> bool {
-        let is_reading = matches!(self.phase, Phase::Read { .. });
-        is_reading && !self.joiner.has_open_line()
-    }
-
     /// Whether the last lease ended by itself, and why is still to be found out.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -212,9 +206,7 @@ impl Live {
         }
     }
 
-    /// [`Live::on`] of a record.
-    #[inline]
-    pub(crate) fn take(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
+    fn take(&mut self, record: Record, now: Duration, out: &mut Vec<Delivery>) -> Next {
         match &mut self.phase {
             Phase::Orient { seen, starts, .. } => {
                 let dialect = self.settings.dialect;
@@ -386,11 +378,7 @@ impl Live {
     }
 
     fn deliver(&mut self, record: Record, out: &mut Vec<Delivery>) {
-        self.stopped = false;
-        self.taken += 1;
-        self.doubt.count(&record);
-        let anchor = self.tracker.push(&record);
-        self.note_part(anchor);
+        self.note(&record);
         self.joiner
             .push(record, &mut |entry| out.push(Delivery::Entry(entry)));
     }

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::log::{Log, MS};
 use super::op::Op;
 use super::paths::Paths;
-use crate::docker::Tail;
-use crate::tail::{Delivery, Dialect, Event, Live, Next, Position, Settings, Skips};
+use crate::docker::{RecordRef, Tail};
+use crate::tail::{Delivery, Dialect, Entry, Event, Live, Next, Position, Settings, Skips};
 
 /// What the engine says.
 pub(super) const WORDS: &str = "Error grabbing logs";
@@ -235,7 +237,7 @@ impl Driver {
         let (is_record, taken) = (matches!(event, Event::Record(_)), self.live.taken());
         let by_lease = is_record && matches!(self.reading, Reading::Lease { .. });
         let mut out = Vec::new();
-        let next = self.live.on(event, self.now, &mut out);
+        let next = self.tell(event, &mut out);
         self.again += u64::from(is_record && oriented && self.live.taken() == taken);
         if !oriented && self.live.is_oriented() {
             self.oriented();
@@ -256,6 +258,35 @@ impl Driver {
             self.delivered.push(delivery);
         }
         self.follow(next);
+    }
+
+    /// As the reader does: lines by reference.
+    fn tell(&mut self, event: Event, out: &mut Vec<Delivery>) -> Next {
+        let Event::Record(record) = &event else {
+            return self.live.on(event, self.now, out);
+        };
+        let record = RecordRef {
+            stream: record.stream,
+            time: record.time,
+            payload: &record.payload[..],
+        };
+        if !self.live.takes_line(&record) {
+            return self.live.on(event, self.now, out);
+        }
+        let mut behind = Vec::new();
+        let (line, next) = self.live.take_line(&record, self.now, &mut behind);
+        out.extend(line.map(|line| {
+            Delivery::Entry(Entry {
+                stream: line.stream,
+                time: line.time,
+                ordinal: line.ordinal,
+                line: Bytes::copy_from_slice(line.line),
+                unterminated: line.unterminated,
+                truncated_bytes: line.truncated_bytes,
+            })
+        }));
+        out.append(&mut behind);
+        next
     }
 
     fn oriented(&mut self) {
