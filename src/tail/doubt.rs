@@ -18,6 +18,8 @@ use crate::docker::Record;
 
 /// Records remembered at most; then they are verified at once.
 pub(crate) const MOST: usize = 4_096;
+/// The same while nothing is verified: then it takes two reads of all of them.
+const FEW: usize = 64;
 /// Bytes per second that no log is written faster than.
 const FASTEST: u64 = 8_000_000_000;
 /// Bytes on disk that a record takes at most beyond those of its payload, and for
@@ -146,7 +148,18 @@ impl Doubt {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.ids.len() >= MOST
+        let most = match &self.base {
+            Some(base) if base.tracker.anchor().is_none() => FEW,
+            _ => MOST,
+        };
+        self.ids.len() >= most
+    }
+
+    /// How many of those in doubt came before `record`, if it is one of them.
+    pub(crate) fn place_of(&self, record: &Record) -> Option<u32> {
+        let id = id(record);
+        let place = self.ids.iter().position(|brought| *brought == id)?;
+        u32::try_from(place).ok()
     }
 
     /// Records not compared yet.

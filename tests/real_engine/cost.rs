@@ -232,16 +232,14 @@ async fn verifying(kind: Kind) {
     );
     assert!(leases > 5, "void: {leases} leases");
     // Each lease brings again what the one before had brought, each read overlaps what is verified.
-    // What is written while a check is under way may make it look again, a bit further back.
     let overlap = u64::from(OVERLAP) * (leases + snapshots);
     let again = (live + again).saturating_sub(delivered + overlap);
     println!(
         "{kind:?}: {:.2} times as many again beyond the overlap",
         share(again)
     );
-    assert!(
-        again <= delivered + delivered / 5,
-        "{again} records for {delivered}"
-    );
+    // What was on its way as a read was dropped counts as well: on a busy machine that is some of it.
+    let most = delivered + delivered / 10;
+    assert!(again <= most, "{again} records for {delivered}");
     server.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::anchor::{Anchor, index};
 use super::super::line::{Dialect, Entry};
-use super::super::{Delivery, Next, Verified, WIDEN, WINDOW};
+use super::super::{Delivery, Next, Verified, WINDOW};
 use super::{Live, Phase, SEEK_SILENCE};
 use crate::docker::{Record, RecordRef, Tail};
 
@@ -29,8 +29,12 @@ impl Live {
         let Phase::Seek { search, left } = &mut self.phase else {
             return Next::More;
         };
+        let asked = search.is_hasty().then_some(*left);
         let is_over = spend(left, self.settings.dialect, record);
         let (left, found, at) = (*left, search.is_at(record), search.at);
+        if !found && asked.is_some_and(|asked| self.begins_late(asked, record)) {
+            return self.resync();
+        }
         if !found {
             self.deadline = Some(now + self.seek_silence);
             return if is_over { self.missed() } else { Next::More };
@@ -44,6 +48,18 @@ impl Live {
             None => self.read_on(left, now, out),
         }
         Next::More
+    }
+
+    /// Whether a read of the last records, so many were `asked` for, begins behind the
+    /// last verified one: `first` was brought since. How much wider it has to be is
+    /// known then, and the rest of it need not be read.
+    pub(super) fn begins_late(&mut self, asked: u32, first: &Record) -> bool {
+        let Some(place) = self.doubt.place_of(first) else {
+            return false;
+        };
+        let expected = asked.saturating_sub(self.pending());
+        self.between = expected.saturating_add(place).min(MAX_OVERLAP);
+        true
     }
 
     /// A record of a lease that was not verified, or had been skipped.
@@ -247,7 +263,6 @@ impl Live {
     /// Drops the lease for another, which brings again what is in doubt.
     pub(super) fn rotate(&mut self, now: Duration) -> Next {
         match self.doubt.verified() {
-            // Whether that is still there only a whole snapshot can tell.
             Some(Verified { anchor: None, .. }) => self.resync(),
             _ => self.open(now),
         }
@@ -286,6 +301,7 @@ impl Live {
         let until = now + self.lifetime();
         self.enter(phase, Some(until));
         self.overlap = (self.overlap / 2).max(WINDOW);
+        self.between = (self.between / 2).min(left.unwrap_or(0));
         self.seek_silence = SEEK_SILENCE;
     }
 
@@ -295,7 +311,7 @@ impl Live {
 
     /// More was written than the lease overlaps, or the engine is slow.
     pub(super) fn missed(&mut self) -> Next {
-        self.overlap = (self.overlap * WIDEN).min(MAX_OVERLAP);
+        self.overlap = (self.overlap * 2).min(MAX_OVERLAP);
         self.seek_silence = (self.seek_silence * 2).min(MAX_SEEK_SILENCE);
         self.resync()
     }
@@ -314,11 +330,10 @@ fn spend(left: &mut u32, dialect: Dialect, record: &Record) -> bool {
 mod tests {
     use super::super::Settings;
     use super::*;
-    use crate::tail::Skips;
+    use crate::tail::{Event, Skips};
 
-    #[test]
-    fn leases_live_up_to_a_tenth_longer_or_shorter_each_by_itself() {
-        let (mut live, _) = Live::new(Settings {
+    fn live() -> Live {
+        let settings = Settings {
             rotation: Duration::from_secs(10),
             max_line: 1,
             dialect: Dialect::default(),
@@ -326,7 +341,29 @@ mod tests {
             kept: 0,
             orientation: WINDOW,
             seed: 7,
+        };
+        Live::new(settings).0
+    }
+
+    #[test]
+    fn a_lease_behind_a_miss_overlaps_twice_as_much() {
+        let (mut live, now, mut out) = (live(), Duration::ZERO, Vec::new());
+        let record = Event::Record(Record {
+            stream: crate::docker::Stream::Tty,
+            time: 1,
+            payload: bytes::Bytes::from_static(b"x\n"),
         });
+        for overlap in [WINDOW, 2 * WINDOW, 4 * WINDOW] {
+            live.on(record.clone(), now, &mut out);
+            let opened = live.on(Event::End, now, &mut out);
+            assert_eq!(opened, Next::Lease(Tail::Last(overlap)));
+            assert_eq!(live.missed(), Next::Snapshot(Tail::Last(WINDOW)));
+        }
+    }
+
+    #[test]
+    fn leases_live_up_to_a_tenth_longer_or_shorter_each_by_itself() {
+        let mut live = live();
         let lives: Vec<_> = (0..1_000).map(|_| live.lifetime()).collect();
         let (shortest, longest) = (lives.iter().min(), lives.iter().max());
         let around = |from: u64, to: u64| Duration::from_millis(from)..Duration::from_millis(to);

@@ -75,6 +75,8 @@ pub struct Live {
     /// The last lease was read to its end.
     drained: bool,
     overlap: u32,
+    /// Records that came between two reads, where those were more than expected.
+    between: u32,
     seek_silence: Duration,
     rng: fastrand::Rng,
 }
@@ -136,6 +138,7 @@ impl Live {
             spins: 0,
             drained: false,
             overlap: WINDOW,
+            between: 0,
             seek_silence: SEEK_SILENCE,
             rng: fastrand::Rng::with_seed(settings.seed),
             settings,

@@ -7,7 +7,7 @@ use super::super::anchor::{Anchor, Finder, Tracker};
 use super::super::bounds::{Behind, between};
 use super::super::doubt::{Skips, Walk, stored_at_most};
 use super::super::line::Joiner;
-use super::super::{Delivery, Gap, GapCause, Next, WIDEN, WINDOW, flush};
+use super::super::{Delivery, Gap, GapCause, Next, Verified, WIDEN, WINDOW, flush};
 use super::{Live, Phase};
 use crate::docker::{Record, Tail};
 
@@ -53,6 +53,8 @@ pub(super) struct Search {
     stored: Behind,
     /// Bytes on disk, at most, of what the snapshot brought.
     bytes: u64,
+    /// Left where its first record shows that it begins behind the last verified one.
+    hasty: bool,
 }
 
 impl Search {
@@ -67,6 +69,11 @@ impl Search {
         self.base.as_mut().is_some_and(|base| base.is_at(record))
     }
 
+    /// Whether the next record is the first one, and shows whether to go on.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.hasty && self.oldest.is_none()
+    }
+
     /// Whether one of the two may be there, and its place could not be proven.
     fn saw_likeness(&self) -> bool {
         self.at.saw_likeness() || self.base.is_some_and(|base| base.saw_likeness())
@@ -76,17 +83,22 @@ impl Search {
 impl Live {
     /// A record of a snapshot.
     pub(super) fn on_stored(&mut self, record: Record, out: &mut Vec<Delivery>) -> Next {
-        let Phase::Resync { seen, pass, .. } = &mut self.phase else {
+        let Phase::Resync { tail, seen, pass } = &mut self.phase else {
             return Next::More;
         };
         *seen = seen.saturating_add(self.settings.dialect.counted(&record));
         match pass {
             Pass::Find(search) => {
+                let is_hasty = search.is_hasty();
                 if search.is_at(&record) {
                     *pass = match self.doubt.walk(search.at) {
                         Some(walk) => Pass::Compare(Box::new(walk)),
                         None => Pass::Deliver,
                     };
+                } else if let (true, Tail::Last(asked)) = (is_hasty, *tail)
+                    && self.begins_late(asked, &record)
+                {
+                    return self.find_patiently();
                 }
             }
             Pass::Compare(walk) => {
@@ -160,7 +172,8 @@ impl Live {
         self.synced(now, out)
     }
 
-    /// Looks at what is stored, from the last verified record on.
+    /// Looks at what is stored, from the last verified record on. Whether a log's
+    /// beginning is still there only the whole of it can tell.
     pub(super) fn resync(&mut self) -> Next {
         match std::mem::replace(&mut self.phase, Phase::Resting) {
             Phase::Compare { walk, .. }
@@ -170,14 +183,21 @@ impl Live {
             } => self.doubt.interrupted(*walk),
             _ => {}
         }
-        let tail = self.end_of_log(self.window());
-        self.find(tail)
+        let end = self.end_of_log(self.window());
+        match self.doubt.verified() {
+            Some(Verified { anchor: None, .. }) => self.find(Tail::All),
+            _ => self.find(end),
+        }
     }
 
     /// How far back the last verified record is, and some that may come meanwhile.
     pub(super) fn window(&self) -> u32 {
-        let doubtful = u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX);
-        WINDOW.saturating_add(doubtful)
+        let meanwhile = WINDOW + self.between;
+        meanwhile.saturating_add(self.pending())
+    }
+
+    pub(super) fn pending(&self) -> u32 {
+        u32::try_from(self.doubt.pending()).unwrap_or(u32::MAX)
     }
 
     fn find(&mut self, tail: Tail) -> Next {
@@ -196,6 +216,19 @@ impl Live {
         self.snapshot(tail, Pass::Find(search))
     }
 
+    /// A look that is read to its end: what is looked for may be deleted.
+    fn find_patiently(&mut self) -> Next {
+        let next = self.find(Tail::Last(self.window()));
+        if let Phase::Resync {
+            pass: Pass::Find(search),
+            ..
+        } = &mut self.phase
+        {
+            search.hasty = false;
+        }
+        next
+    }
+
     /// Looks for what is verified before `at`, the last record read.
     pub(super) fn search(&self, at: Anchor, whole: bool) -> Search {
         let base = match self.doubt.verified() {
@@ -210,6 +243,7 @@ impl Live {
             oldest: None,
             stored: Behind::default(),
             bytes: 0,
+            hasty: !whole && base.is_some(),
         }
     }
 
@@ -220,7 +254,8 @@ impl Live {
                 self.find(Tail::Last(want.saturating_mul(2)))
             }
             (Tail::Last(want), None) if seen >= want => {
-                self.find(Tail::Last(want.saturating_mul(WIDEN)))
+                let wider = if want < 8 * WINDOW { 2 } else { WIDEN };
+                self.find(Tail::Last(want.saturating_mul(wider)))
             }
             (Tail::Last(_), _) if search.saw_likeness() => {
                 self.unplaced = self.tracker.anchor();

@@ -67,8 +67,8 @@ fn without_late(
     let came = |line: &Line| timely.iter().filter(|came| *came == line).count();
     let is_missing = |expected: &[Span], at: usize| {
         let line = &expected[at].line;
-        let stored = expected.iter().filter(|span| span.line == *line).count();
-        skipped(&expected[at]) && stored > came(line)
+        let stored = || expected.iter().filter(|span| span.line == *line).count();
+        skipped(&expected[at]) && stored() > came(line)
     };
     let all = expected.len();
     for at in (0..all).rev() {

@@ -7,7 +7,7 @@ use proptest::sample::Index;
 
 use super::driver::Driver;
 use super::live::hands_on_every_line_once;
-use super::log::Store;
+use super::log::{Log, Store};
 use super::op::Op;
 use super::write::{Write, writes};
 use super::{check, took_each_path, written};
@@ -24,6 +24,8 @@ struct Round {
     deleted: Option<Index>,
     /// Written between two leases.
     between: Vec<Write>,
+    /// The same: more than a lease overlaps, but no more than what is in doubt.
+    many: usize,
 }
 
 /// Without mishaps no stamps cross, which makes a reader look at the file, and no
@@ -35,14 +37,18 @@ fn rounds(mishaps: bool) -> impl Strategy<Value = Vec<Round>> {
     let skip = prop::option::weighted(0.3, (1..12_usize, any::<Index>()));
     let deleted = prop::option::weighted(0.1, any::<Index>());
     let few = prop::collection::vec(write(), 0..3);
-    let round = (lines(), burst, skip, deleted, few);
-    let round = round.prop_map(move |(lines, burst, skip, deleted, between)| Round {
-        lines,
-        burst,
-        skip: skip.filter(|_| mishaps),
-        deleted: deleted.filter(|_| mishaps),
-        between,
-    });
+    let many = prop_oneof![4 => Just(0), 1 => 0..400_usize];
+    let round = (lines(), burst, skip, deleted, (few, many));
+    let round = round.prop_map(
+        move |(lines, burst, skip, deleted, (between, many))| Round {
+            lines,
+            burst,
+            skip: skip.filter(|_| mishaps),
+            deleted: deleted.filter(|_| mishaps),
+            between,
+            many,
+        },
+    );
     prop::collection::vec(round, 1..24)
 }
 
@@ -70,7 +76,11 @@ fn live(driver: &mut Driver, round: &Round) {
         driver.apply(&Op::Delete(until));
     }
     driver.apply(&Op::Write(round.between.clone()));
+    let doubtful = driver.live.position().verified.map_or(0, |v| v.count);
+    let many = round.many.min(doubtful as usize);
+    driver.apply(&Op::Burst(Stream::Stdout, many));
     driver.elapse();
+    driver.apply(&Op::Deliver(5_000));
 }
 
 /// Beyond what every lease overlaps, nothing is read more than twice: a lease brings
@@ -110,4 +120,72 @@ fn what_a_lease_skipped_is_found_by_the_next_one() {
         hands_on_every_line_once(&driver)
     });
     took_each_path(histories, &("late by lease", late.get()), late.get());
+}
+
+/// Where even the log's beginning is in doubt, it takes two reads of all there is.
+#[test]
+fn a_log_joined_at_its_beginning_is_verified_while_it_is_short() {
+    let mut driver = Driver::new(Log::new(Store::Files), 0);
+    driver.settle();
+    driver.apply(&Op::Burst(Stream::Stdout, 1_000));
+    driver.apply(&Op::Deliver(5_000));
+    driver.elapse();
+    driver.settle();
+    let (taken, reads) = (driver.live.taken(), driver.paths.resyncs);
+    assert_eq!((taken, reads), (1_000, 2));
+    let most = taken + 2 * u64::from(WINDOW);
+    assert!(driver.again <= most, "{} again", driver.again);
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}
+
+/// What began behind the last verified record is not read on.
+#[test]
+fn a_read_that_begins_too_late_costs_one_record() {
+    let mut driver = joined(0);
+    let (window, many) = (u64::from(WINDOW), 1_000);
+    let before = driver.again;
+    driver.apply(&Op::Burst(Stream::Stdout, many));
+    driver.apply(&Op::Deliver(5_000));
+    let meanwhile = 100;
+    driver.apply(&Op::Burst(Stream::Stdout, meanwhile));
+    driver.elapse();
+    driver.apply(&Op::Deliver(5_000));
+    let paths = driver.paths;
+    assert_eq!((paths.rotations, paths.resyncs), (3, 1));
+    // That, then a look at what is in doubt, and a lease behind it.
+    let lease = window + meanwhile as u64;
+    let read = 1 + (window + many as u64) + lease;
+    assert_eq!(driver.again - before, read);
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}
+
+#[test]
+fn where_a_little_more_came_than_expected_the_next_look_is_twice_as_wide() {
+    let mut driver = joined(0);
+    let (before, window) = (driver.again, u64::from(WINDOW));
+    let more = WINDOW as usize + 30;
+    driver.apply(&Op::Burst(Stream::Stdout, more));
+    driver.apply(&Op::Break);
+    driver.settle();
+    // A look in vain, one that is, and a lease.
+    let read = window + (2 * window - more as u64) + window;
+    assert_eq!(driver.again - before, read);
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
+}
+
+#[test]
+fn where_the_last_verified_record_is_deleted_no_look_after_the_other_begins_too_late() {
+    let mut driver = joined(0);
+    driver.apply(&Op::Burst(Stream::Stdout, 1_000));
+    driver.apply(&Op::Deliver(5_000));
+    driver.log.delete(driver.log.end() - 500);
+    driver.elapse();
+    driver.settle();
+    // One is left at its first record, one is read to its end, one compares.
+    assert_eq!((driver.paths.skip_gaps, driver.paths.resyncs), (1, 3));
+    driver.finish();
+    hands_on_every_line_once(&driver).unwrap();
 }
