@@ -88,10 +88,9 @@ impl Framer {
         }
     }
 
-    /// Takes body bytes and appends every frame they complete to `out`.
-    /// `chunk_start` says that an HTTP chunk begins with them: dockerd writes
-    /// one chunk per record, which is the only mark between raw records that
-    /// do not end with a newline.
+    /// Takes body bytes and appends every frame they complete to `out`. `chunk_start`
+    /// says that an HTTP chunk begins with them: dockerd writes one chunk per record,
+    /// which is the only mark between raw records that do not end with a newline.
     pub(crate) fn push(
         &mut self,
         bytes: &[u8],
@@ -218,8 +217,7 @@ impl Framer {
     }
 }
 
-/// How many bytes at the start are whole frames, and what is wrong behind them: what
-/// came whole before an error is good.
+/// How many bytes at the start are whole frames, and what is wrong behind these.
 fn whole_frames(bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut whole = 0;
     loop {
