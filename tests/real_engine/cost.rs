@@ -33,6 +33,16 @@ async fn cost(engine: &Dockerd, what: impl Future<Output = ()>) -> Duration {
     engine.cpu() - before
 }
 
+/// The same, the least of a few: dockerd collects its garbage whenever it likes, and that
+/// adds as much as dozens of openings.
+async fn least<F: Future<Output = ()>>(engine: &Dockerd, what: impl Fn() -> F) -> Duration {
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        least = least.min(cost(engine, what()).await);
+    }
+    least
+}
+
 async fn tails(engine: &Dockerd, id: &str) {
     let client = Engine::new(Connector::Unix(engine.socket())).unwrap();
     let id = ContainerId::parse(id).unwrap();
@@ -89,7 +99,7 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
             });
         });
         let server = Server::start(&engine, &["--rotation=100ms", "--linger=0s"]).await;
-        let tail = cost(&engine, tails(&engine, &id)).await;
+        let tail = least(&engine, || tails(&engine, &id)).await;
 
         // What goes on anyway: the writer's lines, pings, events.
         let span = ROTATION * PACED;
@@ -111,7 +121,7 @@ async fn opening_and_rotating_on_2_million_lines_cost_the_engine_no_more_than_a_
         let leases = u32::try_from(server.requests(&lease) - before).unwrap();
         let resyncs = server.requests(&format!("/containers/{id}/logs?follow=false"));
 
-        let opening = cost(&engine, openings(&server, &lease)).await;
+        let opening = least(&engine, || openings(&server, &lease)).await;
         let per = |total: Duration, count: u32| total.as_secs_f64() * 1e3 / f64::from(count);
         let (tail, paced) = (per(tail, ROUNDS), per(paced, PACED));
         let rotation = per(rotating, leases);
