@@ -14,6 +14,8 @@
 #[path = "../shared/blocking.rs"]
 mod blocking;
 mod crowd;
+#[path = "../../tests/real_engine/daemon.rs"]
+mod daemon;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../../tests/real_engine/engine.rs"]
 mod engine;

@@ -13,6 +13,8 @@
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../../tests/real_engine/client.rs"]
 mod client;
+#[path = "../../tests/real_engine/daemon.rs"]
+mod daemon;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../../tests/real_engine/engine.rs"]
 mod engine;

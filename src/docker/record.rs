@@ -32,8 +32,8 @@ pub struct Record<P = Bytes> {
     pub payload: P,
 }
 
-/// A record whose bytes are another's: most lines are read where they came, since
-/// one of its own costs a third of all that is done with it.
+/// A record whose bytes are another's: most lines are read where they came, and
+/// nobody counts who shares them.
 pub(crate) type RecordRef<'a> = Record<&'a [u8]>;
 
 impl<'a> RecordRef<'a> {

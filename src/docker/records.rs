@@ -179,19 +179,12 @@ impl Frames {
         if self.bytes.is_empty() {
             return None;
         }
-        let first = first(&self.bytes, self.tty, &mut self.prefixes);
-        Some(
-            match first.map(|(record, end)| (take(record, &self.bytes), end)) {
-                Ok((taken, end)) => {
-                    self.bytes.advance(end);
-                    Ok(taken)
-                }
-                Err(error) => {
-                    self.bytes.clear();
-                    Err(error)
-                }
-            },
-        )
+        let (next, end) = match first(&self.bytes, self.tty, &mut self.prefixes) {
+            Ok((record, end)) => (Ok(take(record, &self.bytes)), end),
+            Err(error) => (Err(error), self.bytes.len()),
+        };
+        self.bytes.advance(end);
+        Some(next)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The way of a stream's flushes from its task to its body, and the outcome behind
 //! them.
 //!
-//! A channel of tokio's has room for 32 messages and for any number of senders: 1 KiB
-//! in each stream, most of which have nothing to send for long. This one keeps what is
+//! A channel of tokio's has room for 32 messages and for any number of senders: 800
+//! bytes in each stream, most of which have nothing to send for long. This one keeps what is
 //! on its way, and whom to wake.
 
 use std::collections::VecDeque;

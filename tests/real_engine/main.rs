@@ -13,6 +13,7 @@ mod churn;
 mod client;
 mod conformance;
 mod cost;
+mod daemon;
 mod drivers;
 mod engine;
 mod exact;

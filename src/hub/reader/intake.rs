@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Reader, Stop};
 use crate::docker::{Chunk, Record, RecordRef};
-use crate::tail::{Delivery, Event, Next};
+use crate::tail::{Delivery, Entry, Event, Next};
 
 /// Bytes of records whose lines are packed together: finding out where the machine
 /// stands costs as much as a line.
@@ -63,9 +63,7 @@ impl Reader {
         let (line, next) = self.live.take_line(&record, now, &mut self.deliveries);
         if let Some(line) = line {
             *bytes += len;
-            self.work.data = true;
-            self.work.entries += 1;
-            self.work.bytes += line.line.len() as u64;
+            self.count(&line);
             self.packer.entry(&line, None);
         }
         // What is no line belongs to exactly this place.
@@ -96,7 +94,11 @@ impl Reader {
         let before = may_hold.then(|| self.live.position());
         let next = self.live.on(event, now, &mut deliveries);
         let after = self.live.position();
-        self.count(&deliveries);
+        for delivery in &deliveries {
+            if let Delivery::Entry(entry) | Delivery::Late(entry, _) = delivery {
+                self.count(entry);
+            }
+        }
         // A probe that shows more than came proves nothing.
         if let Some(proof) = self.answered.take()
             && deliveries.contains(&Delivery::Verified)
@@ -113,13 +115,9 @@ impl Reader {
         next
     }
 
-    fn count(&mut self, deliveries: &[Delivery]) {
-        for delivery in deliveries {
-            if let Delivery::Entry(entry) | Delivery::Late(entry, _) = delivery {
-                self.work.data = true;
-                self.work.entries += 1;
-                self.work.bytes += entry.line.len() as u64;
-            }
-        }
+    fn count<L: AsRef<[u8]>>(&mut self, entry: &Entry<L>) {
+        self.work.data = true;
+        self.work.entries += 1;
+        self.work.bytes += entry.line.as_ref().len() as u64;
     }
 }

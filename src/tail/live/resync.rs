@@ -183,6 +183,7 @@ impl Live {
             } => self.doubt.interrupted(*walk),
             _ => {}
         }
+        // All of it is one of the whole reads where its end is not found, too.
         let end = self.end_of_log(self.window());
         match self.doubt.verified() {
             Some(Verified { anchor: None, .. }) => self.find(Tail::All),
